@@ -18,11 +18,13 @@ from sklearn.utils.metadata_routing import (
 from skinfluence._compat import WeightedScorer, scores_with_weights
 from skinfluence._typing import Accuracy, Scoring
 from skinfluence.checks import count_rows
+from skinfluence.distributed import is_dask
 from skinfluence.exceptions import warn
+from skinfluence.namespaces import to_host
 from skinfluence.pipeline import problem_of, with_data
 from skinfluence.problem.requests import Removal
 from skinfluence.solvers import HessianSolver
-from skinfluence.steps import routing_enabled, warn_of_leaks
+from skinfluence.steps import innermost, routing_enabled, warn_of_leaks
 
 
 def leave_one_out_scorer(
@@ -158,11 +160,14 @@ class LeaveOneOutScorer(WeightedScorer):
             raise self.repeated()
         if sample_weight is not None:
             metadata["sample_weight"] = sample_weight
-        problem = problem_of(estimator, composites=True)
+        is_ours = hasattr(estimator, "leave_out_score")
+        problem = problem_of(estimator if is_ours else innermost(estimator), composites=True)
         _check_rows(problem, X, y, [*metadata, *(["groups"] if groups is not None else [])])
         explained = estimator
-        if not hasattr(estimator, "leave_out_score"):  # scikit-learn's pipeline
-            explained = with_data(estimator, X, y)
+        if not is_ours:  # scikit-learn's pipeline does not know its samples
+            weight = problem.sample_weight
+            is_weighted = not is_dask(weight) and np.any(to_host(weight) != 1)
+            explained = with_data(estimator, X, y, weight if is_weighted else None)
             if count_rows(X) != problem.n_rows:
                 explained = problem.estimator
                 warn_of_leaks(estimator, "leave_one_out_scorer")

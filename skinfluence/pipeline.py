@@ -33,6 +33,7 @@ from skinfluence.whole import (
     lazy_problem,
     make_whole_problem,
     pipeline_problem,
+    training_data,
     whole_problem,
 )
 
@@ -231,10 +232,10 @@ def is_composite(estimator):
     )
 
 
-def with_data(pipe, X, y):
+def with_data(pipe, X, y, sample_weight):
     """Return a pipeline from this package with another one's steps and training data."""
     ours = Pipeline(pipe.steps, transform_input=pipe.transform_input, memory=pipe.memory)
-    ours.training_data_ = TrainingData(X, y, {})
+    ours.training_data_ = training_data(ours, X, y, sample_weight)
     return ours
 
 

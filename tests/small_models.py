@@ -73,7 +73,7 @@ def small(data, n=9):
     return data(n, np.random.default_rng(3))
 
 
-def _ours(template):
+def own(template):
     """Return our unfitted estimator around others for one of scikit-learn."""
     return composites()[type(template)](**template.get_params(deep=False))
 
@@ -86,11 +86,11 @@ _SAMPLES = {
         svm.LinearSVC(loss="hinge", C=0.1, **LIBLINEAR),
         svm.SmoothHingeLinearSVC(**SMOOTH),
         svm.SmoothHingeSVC(gamma=0.2, **SMOOTH),
-        _ours(ensemble.BaggingClassifier(LOGISTIC, 2, max_samples=0.8, random_state=0)),
-        _ours(FixedThresholdClassifier(LOGISTIC, threshold=0.6)),
-        _ours(TunedThresholdClassifierCV(LOGISTIC, **FOLDS, thresholds=5)),
-        _ours(CalibratedClassifierCV(LOGISTIC, **FOLDS)),
-        _ours(ensemble.StackingClassifier([("a", LOGISTIC)], LOGISTIC, **FOLDS)),
+        own(ensemble.BaggingClassifier(LOGISTIC, 2, max_samples=0.8, random_state=0)),
+        own(FixedThresholdClassifier(LOGISTIC, threshold=0.6)),
+        own(TunedThresholdClassifierCV(LOGISTIC, **FOLDS, thresholds=5)),
+        own(CalibratedClassifierCV(LOGISTIC, **FOLDS)),
+        own(ensemble.StackingClassifier([("a", LOGISTIC)], LOGISTIC, **FOLDS)),
     ],
     three_classes: [
         ours.LogisticRegressionCV(
@@ -107,9 +107,9 @@ _SAMPLES = {
         discriminants.LinearDiscriminantAnalysis(),
         discriminants.QuadraticDiscriminantAnalysis(reg_param=0.1),
         neighbors.NearestCentroid(),
-        _ours(multiclass.OneVsRestClassifier(LOGISTIC)),
-        _ours(multiclass.OneVsOneClassifier(LOGISTIC)),
-        _ours(
+        own(multiclass.OneVsRestClassifier(LOGISTIC)),
+        own(multiclass.OneVsOneClassifier(LOGISTIC)),
+        own(
             ensemble.VotingClassifier(
                 [("a", LOGISTIC), ("b", ours.LogisticRegression(C=0.1, **NEWTON))],
                 voting="soft",
@@ -123,8 +123,8 @@ _SAMPLES = {
         naive_bayes.MultinomialNB(),
     ],
     labels: [
-        _ours(multioutput.MultiOutputClassifier(LOGISTIC)),
-        _ours(multioutput.ClassifierChain(LOGISTIC)),
+        own(multioutput.MultiOutputClassifier(LOGISTIC)),
+        own(multioutput.ClassifierChain(LOGISTIC)),
     ],
     numbers: [
         ours.LinearRegression(),
@@ -148,10 +148,10 @@ _SAMPLES = {
         gaussian_process.GaussianProcessRegressor(
             kernels.RBF(2.0) + kernels.WhiteKernel(0.5), optimizer=None, normalize_y=True
         ),
-        _ours(ensemble.BaggingRegressor(RIDGE, 2, random_state=0)),
-        _ours(ensemble.VotingRegressor([("a", RIDGE), ("b", OTHER)])),
-        _ours(ensemble.StackingRegressor([("a", RIDGE)], OTHER, **FOLDS)),
-        _ours(TransformedTargetRegressor(RIDGE, transformer=StandardScaler())),
+        own(ensemble.BaggingRegressor(RIDGE, 2, random_state=0)),
+        own(ensemble.VotingRegressor([("a", RIDGE), ("b", OTHER)])),
+        own(ensemble.StackingRegressor([("a", RIDGE)], OTHER, **FOLDS)),
+        own(TransformedTargetRegressor(RIDGE, transformer=StandardScaler())),
     ],
     positive: [
         ours.PoissonRegressor(alpha=0.1, **NEWTON),
@@ -159,8 +159,8 @@ _SAMPLES = {
         ours.TweedieRegressor(power=1.5, alpha=0.1, **NEWTON),
     ],
     several_numbers: [
-        _ours(multioutput.MultiOutputRegressor(RIDGE)),
-        _ours(multioutput.RegressorChain(RIDGE)),
+        own(multioutput.MultiOutputRegressor(RIDGE)),
+        own(multioutput.RegressorChain(RIDGE)),
     ],
 }
 
