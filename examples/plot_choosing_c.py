@@ -30,10 +30,10 @@ from skinfluence.model_selection import LeaveOneOutSearchCV
 from skinfluence.pipeline import make_pipeline
 
 # %%
-# The data are 178 wines from three growers. The model is a pipeline, and the search has the
-# same interface as in scikit-learn.
+# The data are every second of 178 wines from three growers. The model is a pipeline, and the
+# search has the same interface as in scikit-learn.
 
-X, y = load_wine(return_X_y=True)
+X, y = (array[::2] for array in load_wine(return_X_y=True))
 settings = {"solver": "newton-cholesky", "tol": 1e-8}
 values = np.logspace(-1, 2, 4)
 grid = {"logisticregression__C": values}
@@ -46,7 +46,7 @@ best = search.best_params_["logisticregression__C"]
 print(f"one fit for each of {len(values)} values: {seconds:.2f} s, best C {best:.3g}")
 
 # %%
-# With scikit-learn alone, every value needs 178 fits of the whole pipeline.
+# With scikit-learn alone, every value needs 89 fits of the whole pipeline.
 
 plain = pipeline.make_pipeline(StandardScaler(), linear_model.LogisticRegression(**settings))
 started = time.perf_counter()

@@ -72,7 +72,7 @@ def agreement(model):
     return predicted, r
 
 
-temperatures = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
+temperatures = [1.0, 0.3, 0.1, 0.01, 0.001]
 gaps, smooth, predictions = [], [], []
 print("\ntemperature   gap to the hinge   influence   newton    exact   (Pearson r)")
 for temperature in temperatures:

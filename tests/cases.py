@@ -353,6 +353,18 @@ NORMALISED = [
     for dataset in ("diabetes", "linnerud")
 ]
 
+
+def one_of_each(cases):
+    """Return the first case of every class, loss, l1 penalty, data and kind of container."""
+    found = {}
+    for case in cases:
+        params = case.estimator.get_params(deep=False)
+        loss = [str(params.get(name)) for name in ("loss", "power", "link", "positive")]
+        key = (type(case.estimator), *loss, bool(params.get("l1_ratio")), case.dataset)
+        found.setdefault((*key, case.container is np.asarray), case)
+    return list(found.values())
+
+
 each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
 
 LINEAR = [case for case in CASES if not case.kernel]

@@ -67,6 +67,8 @@ def test_dispersion_of_an_l1_penalty_is_that_of_the_refit():
 
 @pytest.mark.parametrize("case", **each_linear_case)
 def test_measures_meet_their_definitions(case):
+    if case.name == "l1-softmax":  # many rows cross the support at its penalty: 340 refits
+        case = replace(case, estimator=clone(case.estimator).set_params(C=0.05))
     X, y, w = case.data()
     # If class weights count samples, taking a sample's weight is not taking the sample.
     counts = isinstance(case.estimator, COUNTING) and case.estimator.class_weight == "balanced"

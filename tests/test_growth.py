@@ -12,12 +12,14 @@ from sklearn.base import clone
 from skinfluence.pipeline import problem_of
 from skinfluence.problem.requests import Removal
 from skinfluence.removal import ONE_STEP, Base
-from tests.cases import CASES
+from tests.cases import CASES, one_of_each
 from tests.fits import frozen
 
 SIZES, N_ROWS = (60, 480), 16
 # The data of "digits" have 64 features for good, and sparse twins say nothing new.
-GROWING = [c for c in CASES if c.dataset != "digits" and not c.name.endswith("csr")]
+GROWING = [
+    c for c in one_of_each(CASES) if c.dataset != "digits" and not c.name.endswith("csr")
+]
 
 
 def grown(case, n):

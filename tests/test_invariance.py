@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import problem_of
-from tests.cases import CASES, each_case, each_linear_case
+from tests.cases import CASES, each_linear_case, one_of_each
 from tests.fits import NEWTON, data, relative_error
 
 
@@ -38,7 +38,7 @@ def assert_same(found, expected, tolerance=1e-10):
         assert relative_error(found[name], expected[name]) < tolerance, name
 
 
-@pytest.mark.parametrize("case", **each_case)
+@pytest.mark.parametrize("case", one_of_each(CASES), ids=lambda case: case.name)
 def test_number_of_jobs_and_size_of_blocks(case):
     fitted, (X, y, _) = case.fit(), case.data()
     how = {"hessian_solver": "woodbury" if case.kernel else "cholesky"}
