@@ -242,7 +242,7 @@ def _random_block(block_info=None):
 
 
 def test_memory_is_that_of_a_chunk():
-    rows, d, chunk = 40_000, 100, 2_000
+    rows, d, chunk = 40_000, 50, 2_000
     chunks = ((chunk,) * (rows // chunk), (d,))
     X = da.map_blocks(_random_block, dtype=float, chunks=chunks, meta=np.empty((0, 0)))
     y = X[:, 0] + 2 * X[:, 1] * X[:, 2] > 0.3
@@ -250,11 +250,11 @@ def test_memory_is_that_of_a_chunk():
     fitted = from_fitted(LogisticRegression().fit(small, labels), X, y).polish()
     first = from_fitted(fitted, X[:chunk], y[:chunk])
     rank_label_errors(first), first.influence_summary()  # imports
-    with sklearn.config_context(working_memory=8):
+    with sklearn.config_context(working_memory=4):
         memory, _ = peak(lambda: rank_label_errors(fitted))
         summary, _ = peak(lambda: fitted.influence_summary().leave_out_loss.compute())
     # Two chunks, for the random generator and y make copies; temporaries; results.
-    assert max(memory, summary) <= 3 * 8 * chunk * d + (8 + 8) * 2**20
+    assert max(memory, summary) <= 3 * 8 * chunk * d + (4 + 4) * 2**20
     assert max(memory, summary) <= 0.7 * 8 * rows * d
 
 

@@ -42,7 +42,7 @@ CALLS = {
         [[0], [1, 2]], method="exact", n_jobs=jobs
     ),
     "leave groups out": lambda e, X, y, jobs: e.leave_out_params(
-        [np.arange(g, len(y), 200) for g in range(40)], method="exact", n_jobs=jobs
+        [np.arange(g, len(y), 200) for g in range(12)], method="exact", n_jobs=jobs
     ),
     "leave-out loss": lambda e, X, y, jobs: e.leave_out_loss(X[:150], y[:150], n_jobs=jobs),
     "leave-out prediction": lambda e, X, y, jobs: e.leave_out_predict(
