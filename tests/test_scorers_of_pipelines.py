@@ -12,7 +12,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 
 from skinfluence import from_fitted
 from skinfluence import linear_model as ours
@@ -36,6 +36,7 @@ def samples():
     [
         ([StandardScaler()], Ridge()),
         ([MinMaxScaler(), PCA(2)], Ridge()),
+        ([Normalizer()], Ridge()),
         ([StandardScaler()], GaussianNB()),
         ([StandardScaler()], KernelRidge(kernel="rbf", gamma=0.1)),
         ([], Ridge()),

@@ -57,6 +57,11 @@ class OfPipeline:
         """The pipeline's `TrainingData`, None if they are unknown."""
         return vars(self.pipe).get("training_data_")
 
+    @property
+    def rows_for_scikit_learn(self):
+        """The training samples before the steps, or behind them if the others are unknown."""
+        return super().rows_for_scikit_learn if self.data is None else self.data.X
+
     def transform(self, X):
         return transform(self.pipe, X)
 

@@ -175,11 +175,6 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
     leave_out_score = RemovalAnswers.leave_out_score
     leave_out_check = UpdateAnswers.leave_out_check
 
-    @property
-    def rows_for_scikit_learn(self):
-        """The training samples before the steps, as users pass them."""
-        return self.data.X
-
     def raw_without(self, request):
         """Return each training sample's raw prediction without its group, (n, K)."""
         request = self.resolve(request)
