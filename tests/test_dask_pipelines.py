@@ -50,7 +50,7 @@ class Case:
 
     def samples(self):
         X, y, w = data(self.dataset)
-        rows = np.random.default_rng(0).permutation(len(y))[:90]
+        rows = np.random.default_rng(0).permutation(len(y))[:54]
         X, y = 3 * X[rows] + 1, y[rows]
         if self.dataset == "diabetes":
             y = (y - y.mean()) / y.std()
@@ -65,8 +65,8 @@ class Case:
         name = pipe.steps[-1][0]
         pipe.fit(self.container(X), y, **{f"{name}__sample_weight": w})
         memory = from_fitted(pipe, self.container(X), y, w).polish()
-        dX = da.from_array(X, chunks=(37, -1)).map_blocks(self.container)
-        lazy = from_fitted(pipe, dX, da.from_array(y, chunks=20), w).polish()
+        dX = da.from_array(X, chunks=(22, -1)).map_blocks(self.container)
+        lazy = from_fitted(pipe, dX, da.from_array(y, chunks=12), w).polish()
         return lazy, memory, self.container(X), y
 
 

