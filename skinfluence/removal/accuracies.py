@@ -52,8 +52,8 @@ _EXACT = 1e-10
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which rounding in single precision may stop the iteration.
 _ROUGH_FLOOR = 1e-4
-# Largest ratio between two weights for which single precision is tried, and number of rows from
-# which it saves time if only a step or two follow a Newton step.
+# Largest ratio between two weights for which single precision is tried, and number of rows
+# from which it saves time if only a step or two follow a Newton step.
 _WIDE, _MANY = 1e4, 1_000
 
 
