@@ -193,7 +193,7 @@ class State:
         close &= change <= _AT_FIT * CURVATURE_CHANGE_LIMIT
         if close or not self.is_near or self.recession is not None:
             return self
-        point = self.point.objective.at(self.point.theta + self.correction)
+        point = self.point.objective.at(self.point.theta + self._rough_correction)
         try:
             moved = replace(self, point=point, factor=self.solver.factorise(point))
         except SingularHessianError:

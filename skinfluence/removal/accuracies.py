@@ -309,10 +309,8 @@ def refine_stack(stack, theta, decrement, chosen, tol):
 
 def _fit_for_single_precision(stack, groups):
     """Return which groups may take steps from gradients in single precision first."""
-    base = stack.base
-    if base.hessian is None or base.point.objective.weight_spread > _WIDE:
-        return groups[:0]
-    if stack.is_quadratic_between_kinks:
+    base, near = stack.base, stack.is_quadratic_between_kinks
+    if base.hessian is None or base.point.objective.weight_spread > _WIDE or near:
         return groups[:0]
     # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
     return groups[stack.update.amplification()[groups] <= AMPLIFIED]
