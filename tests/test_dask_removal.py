@@ -169,11 +169,11 @@ def test_scorers_of_models_and_dicts_of_scorers():
 @pytest.mark.parametrize("method", ["newton", "exact"])
 def test_rows_without_which_there_is_no_optimum_are_named(method):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(30, 3))
+    X = rng.normal(size=(60, 3))
     y = (X[:, 0] > 0).astype(int)
     y[17] = 1 - y[17]  # the only sample at which the classes overlap
     fitted = LogisticRegression(C=np.inf, **NEWTON).fit(X, y)
-    lazy = from_fitted(fitted, da.from_array(X, chunks=(12, -1)), y)
+    lazy = from_fitted(fitted, da.from_array(X, chunks=(25, -1)), y)
     with pytest.warns(InfluenceWarning, match="did not converge: row 17"):
         params = evaluate(lazy.leave_out_params(method=method))
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(params).any(axis=1)), [17])
