@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from skinfluence.checks import instead_of_labels
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
@@ -40,10 +41,12 @@ class CompositeReweighting:
 
         for vector, value in self.each_weighted(request, read):
             if value is None and response_method == "predict" and self.is_classifier:
+                other = instead_of_labels(self.estimator)
+                remedy = "" if other is None else f", or use {other}, which is NaN there"
                 raise ValueError(
                     f"There is no model at row {vector} of sample_weight that takes these "
                     "samples, so it predicts no class. Give weight to every class and "
-                    "category, or use another response_method, whose values are NaN there."
+                    f"category{remedy}."
                 )
             found.append(_unknown(known) if value is None else value)
         if isinstance(known, list):  # one for each output

@@ -6,6 +6,7 @@ the transformed samples. Kernel models, models with an l1 penalty and losses wit
 refitted by scikit-learn's solver.
 """
 
+import traceback
 from dataclasses import replace
 from functools import cached_property
 
@@ -231,9 +232,17 @@ def _first_line(error):
 
 def _why_unread(error):
     """Return why refitted steps do not take samples, and the remedy if there is one."""
+    if isinstance(error, IndexError):
+        return (
+            "A feature has a category that no sample of the refit has. min_categories of "
+            "CategoricalNB, the number of categories of each feature, keeps them."
+        )
     told = _first_line(error)
     if "unknown categories" in told:
-        told += " handle_unknown='ignore' of OneHotEncoder, for example, takes them."
+        told += (
+            " handle_unknown='ignore' of OneHotEncoder takes them, or 'use_encoded_value' of "
+            "OrdinalEncoder with an unknown_value."
+        )
     return told
 
 
@@ -250,19 +259,29 @@ def tell_unread(cases, unread, n_models):
         Number of cases that have a model.
     """
     if unread and len(unread) == n_models:
-        raise unread[min(unread)]
+        first = unread[min(unread)]
+        why = _why_unread(first)
+        raise first if why == _first_line(first) else ValueError(why) from first
     reasons = {case: _why_unread(error) for case, error in unread.items()}
     problem = "the refitted steps do not take all samples; their results are NaN"
     cases.tell_why(reasons, problem)
 
 
 def attempt(function, *arguments, fatal=()):
-    """Return (result, None), or (None, error) after a ValueError that is not `fatal`."""
+    """Return (result, None), or (None, error) after a ValueError that is not `fatal`.
+
+    CategoricalNB raises IndexError for a category that its fit lacks.
+    """
     try:
         return function(*arguments), None
     except fatal:
         raise
     except ValueError as error:
+        return None, error
+    except IndexError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") != "sklearn.naive_bayes":
+            raise
         return None, error
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length
 from skinfluence import removal
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import batches, row_blocks, run_blocks
-from skinfluence.checks import check_option
+from skinfluence.checks import check_classes_left, check_option
 from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases, Groups, check_indices
@@ -218,10 +218,11 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.check_refits()
         refit = self.without(rows, method)
         if refit is None:
+            if self.is_classifier:
+                check_classes_left(self.data.y, rows)
             raise ValueError(
-                "Without these samples a class is lost, or the objective has no optimum: the "
-                "pipeline was left as it is. Keep samples of every class, or strengthen the "
-                "penalty."
+                "Without these samples the objective has no optimum: the model was left as it "
+                "is. Keep some of them, or strengthen the penalty."
             )
         self.become(refit, self.data.without(rows))
 
