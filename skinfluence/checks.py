@@ -5,7 +5,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_scalar
 
-
 #: Responses of estimators; the last two have no labels.
 RESPONSES = ("predict", "decision_function", "predict_proba")
 

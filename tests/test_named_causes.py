@@ -120,7 +120,10 @@ def test_a_response_that_is_advised_exists(model):
         lambda **other: model.leave_out_predict(**other),
         lambda **other: model.reweight_predict(X, 1.0 * (np.arange(60) != 5), **other),
     ):
-        with pytest.warns(InfluenceWarning), pytest.raises(ValueError) as error:
+        with (
+            pytest.warns(InfluenceWarning),
+            pytest.raises(ValueError, match="no model") as error,
+        ):
             call()
         (advised,) = re.findall(r"response_method='(\w+)'", str(error.value))
         with pytest.warns(InfluenceWarning):

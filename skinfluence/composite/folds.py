@@ -86,9 +86,9 @@ class FoldedProblem(CompositeProblem):
         lost = set(y.tolist()) - set(y[train].tolist()) if y.ndim == 1 else ()
         if lost:
             raise UnsupportedEstimatorError(
-                f"{self.name} has no influence, because a fold has no training sample of class "
-                f"{min(lost)!r}, and scikit-learn fills in the predictions for it. Pass a cv "
-                "whose folds have samples of every class, and fit again."
+                f"{self.name} has no influence, because a fold has no training sample of "
+                f"class {min(lost)!r}, and scikit-learn fills in the predictions for it. Pass "
+                "a cv whose folds have samples of every class, and fit again."
             )
 
     def draw_again(self, estimator, data):

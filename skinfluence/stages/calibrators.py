@@ -77,8 +77,8 @@ class SigmoidStage(CalibratorStage):
         apart = 1.0 - hessian[0, 1] ** 2 / (diagonal[0] * diagonal[1] or 1.0)
         if not (diagonal.all() and apart > _SAME):
             raise SingularHessianError(
-                f"The sigmoid calibrator has the input {F[0]:.3g} for all samples, because the "
-                "classifier does not tell them apart, so its slope and intercept are not "
+                f"The sigmoid calibrator has the input {F[0]:.3g} for all samples, because "
+                "the classifier does not tell them apart, so its slope and intercept are not "
                 "determined. Use features that tell them apart, or method='isotonic'."
             )
         self.weight_derivative = np.linalg.solve(hessian, pull)

@@ -21,4 +21,5 @@ from skinfluence.whole.problem import (
     pipeline_problem,
     whole_problem,
 )
-from skinfluence.whole.refits import ForSameRows, attempt, tell_unread
+from skinfluence.whole.refits import ForSameRows
+from skinfluence.whole.unread import attempt, tell_unread

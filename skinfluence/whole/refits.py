@@ -6,7 +6,6 @@ the transformed samples. Kernel models, models with an l1 penalty and losses wit
 refitted by scikit-learn's solver.
 """
 
-import traceback
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,6 +18,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.steps import acting, feature_names, param_names, through
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.unread import attempt, first_line, tell_unread
 
 # Refits, and features of each, that a warning names.
 _TOLD = 5
@@ -225,66 +225,6 @@ class ForSameRows:
         return self.result
 
 
-def _first_line(error):
-    """Return the first line of an error's message as a sentence."""
-    return f"{str(error).strip().splitlines()[0].rstrip('.')}."
-
-
-def _why_unread(error):
-    """Return why refitted steps do not take samples, and the remedy if there is one."""
-    if isinstance(error, IndexError):
-        return (
-            "A feature has a category that no sample of the refit has. min_categories of "
-            "CategoricalNB, the number of categories of each feature, keeps them."
-        )
-    told = _first_line(error)
-    if "unknown categories" in told:
-        told += (
-            " handle_unknown='ignore' of OneHotEncoder takes them, or 'use_encoded_value' of "
-            "OrdinalEncoder with an unknown_value."
-        )
-    return told
-
-
-def tell_unread(cases, unread, n_models):
-    """Warn of models that do not take the samples, such as a category that left.
-
-    Parameters
-    ----------
-    cases : Cases
-        Groups that leave, or vectors of weights.
-    unread : dict of int to ValueError
-        Errors that the models of some cases raised. If all did, the first one is raised.
-    n_models : int
-        Number of cases that have a model.
-    """
-    if unread and len(unread) == n_models:
-        first = unread[min(unread)]
-        why = _why_unread(first)
-        raise first if why == _first_line(first) else ValueError(why) from first
-    reasons = {case: _why_unread(error) for case, error in unread.items()}
-    problem = "the refitted steps do not take all samples; their results are NaN"
-    cases.tell_why(reasons, problem)
-
-
-def attempt(function, *arguments, fatal=()):
-    """Return (result, None), or (None, error) after a ValueError that is not `fatal`.
-
-    CategoricalNB raises IndexError for a category that its fit lacks.
-    """
-    try:
-        return function(*arguments), None
-    except fatal:
-        raise
-    except ValueError as error:
-        return None, error
-    except IndexError as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") != "sklearn.naive_bayes":
-            raise
-        return None, error
-
-
 class PipelineRefits:
     """Refits without samples, and the positions of the fit's parameters in each refit."""
 
@@ -424,7 +364,7 @@ class PipelineRefits:
     def _reason(refit, error):
         """Return why there is no refit, None if there is one."""
         if error is not None:
-            return _first_line(error)
+            return first_line(error)
         return "a class is lost, or the objective has no optimum." if refit is None else None
 
     def _undetermined(self, refit):

@@ -24,7 +24,8 @@ from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.first_order import FirstOrderPipeline
-from skinfluence.whole.refits import ForSameRows, PipelineRefits, attempt
+from skinfluence.whole.refits import ForSameRows, PipelineRefits
+from skinfluence.whole.unread import attempt
 
 # Bytes of the refits that take their steps together: what stays in cache, or, for many
 # parameters, so many times the bytes of H^-1, which each step reads.

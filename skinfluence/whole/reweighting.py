@@ -18,7 +18,7 @@ from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.first_order import FirstOrderPipeline
-from skinfluence.whole.refits import attempt
+from skinfluence.whole.unread import attempt
 
 
 class WholeReweighting:
