@@ -67,7 +67,7 @@ class FoldedProblem(CompositeProblem):
         if not n_whole and len(trains) != count:
             raise UnsupportedEstimatorError(
                 f"{self.name} has {count} members, but cv makes {len(trains)} folds: pass cv "
-                "as a number or a splitter, and fit again."
+                "as a number, a splitter or a list of folds, and fit again."
             )
         weight, (_, y), fitted = data.params["sample_weight"], self.targets(data.y)[0], []
         for k, train in enumerate(trains if n_whole else ()):
