@@ -96,6 +96,7 @@ class CompositeReweighting:
                 possible = np.flatnonzero(weights.any(axis=1))
                 models = [None] * len(values)
                 problem = get_problem(part.member, "reweight_loss")
+                problem.is_member = True
                 found = problem.models_at_weights(request.at(weights[possible]))
                 for vector, model in zip(possible, found, strict=True):
                     models[vector] = model

@@ -82,7 +82,9 @@ class ReweightAnswers:
     def models_at_weights(self, request):
         """Return the fitted model at each vector of weights, None if there is none."""
         found = self.reweight_params(request)
-        return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
+        values = self.resolve_weights(request).sample_weight
+        pairs = zip(found, values, strict=True)
+        return [self.model_with(params, w, request.method) for params, w in pairs]
 
     def reweigh(self, request, emit):
         """Move to each vector of weights; return (vector, directions) without a value.

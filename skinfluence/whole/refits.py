@@ -284,7 +284,7 @@ class PipelineRefits:
         objective = replace(objective, formulation=formulation).balanced()
         return MovedRefit(self, before, objective)
 
-    def write_refits(self, cases, find, blocks, read, write, missing, request):
+    def write_refits(self, cases, find, blocks, read, write, missing, request, *consequence):
         """Call ``write(j, read(j, refit))`` for each case j that has a `Refit`, in parallel.
 
         Cases without a refit get NaN rows in `missing`, if it is given, and so do refits that
@@ -308,12 +308,14 @@ class PipelineRefits:
             An array with a row for each case.
         request : Removal or Reweighting
             Numbers of jobs and messages.
+        *consequence : str
+            What becomes of undetermined parameters, by default that they are NaN.
         """
         failed, unread, undetermined = {}, {}, {}
 
         def work(block):
             return [
-                (j, self._reason(refit, error), self._undetermined(refit))
+                (j, self._reason(refit, error), self.undetermined(refit, *consequence))
                 + ((None, None) if refit is None else attempt(read, j, refit, fatal=_FATAL))
                 for j, (refit, error) in zip(block, find(block), strict=True)
             ]
@@ -367,12 +369,12 @@ class PipelineRefits:
             return first_line(error)
         return "a class is lost, or the objective has no optimum." if refit is None else None
 
-    def _undetermined(self, refit):
-        """Return a sentence on parameters that a refit leaves undetermined, or None."""
+    def undetermined(self, refit, *consequence):
+        """Return sentences on parameters that a refit leaves undetermined, or None."""
         if refit is None or refit.open is None:
             return None
         same = np.array_equal(self.positions(refit), np.arange(len(self.params)))
-        return (self if same else refit.model).describe_undetermined(refit.open)
+        return (self if same else refit.model).describe_undetermined(refit.open, *consequence)
 
     def _has_plain_rows(self, before, X):
         """Return whether refitted steps gave finite numbers for the present features."""

@@ -14,11 +14,12 @@ from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import batches, row_blocks, run_blocks
 from skinfluence.checks import check_classes_left, check_option
 from skinfluence.column_scales import Cancellation
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
+from skinfluence.problem.refits import OF_ONE
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
@@ -225,6 +226,9 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
                 "Without these samples the objective has no optimum: the model was left as it "
                 "is. Keep some of them, or strengthen the penalty."
             )
+        if refit.open is not None:
+            told = self.undetermined(refit, "")
+            raise ValueError(f"{told} The model was left as it is.")
         self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -316,10 +320,17 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
         def work(block):
             found = self.without_each(block, method)
-            return [self.as_pipeline(refit) for refit, _ in found]
+            return [
+                (self.as_pipeline(refit), self.undetermined(refit, OF_ONE))
+                for refit, _ in found
+            ]
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
-        return list(chain(*run_blocks(work, self._blocks(groups, request), **options)))
+        found = list(chain(*run_blocks(work, self._blocks(groups, request), **options)))
+        told = [sentence for _, sentence in found if sentence is not None]
+        if told:
+            warn(told[0])
+        return [pipe for pipe, _ in found]
 
     def _blocks(self, groups, request):
         """Return lists of groups whose refits take their steps together."""
@@ -357,6 +368,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         """Return a `Refit` as a pipeline, None if there is none."""
         if refit is None:
             return None
+        if refit.open is not None:
+            refit.model.take_least_norm()
         return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
 
     def _rescale(self, params, groups):
