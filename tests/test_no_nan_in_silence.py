@@ -62,7 +62,12 @@ FITS = {
     "moments": (GaussianNB(), X, RARE, r"rare|class|\[5\]"),
     "shared covariance": (LinearDiscriminantAnalysis(), X, RARE, r"rare|class|\[5\]"),
     "centroids": (NearestCentroid(), X, RARE, r"rare|class|\[5\]"),
-    "a category of moments": (CategoricalNB(), CATEGORIES, T > 0, r"categor|\[5\]"),
+    "a category of moments": (
+        CategoricalNB(),
+        CATEGORIES,
+        T > 0,
+        r"category|categories|\[5\]",
+    ),
     "moments behind a step": (
         make_pipeline(StandardScaler(), GaussianNB()),
         X,
@@ -77,7 +82,12 @@ FITS = {
     ),
     "votes": (soft(), X, RARE, "class"),
     "votes of moments": (soft(GaussianNB()), X, RARE, "class"),
-    "votes of categories": (soft(CategoricalNB()), CATEGORIES, T > 0, r"categor|\[5\]"),
+    "votes of categories": (
+        soft(CategoricalNB()),
+        CATEGORIES,
+        T > 0,
+        r"category|categories|\[5\]",
+    ),
     "votes behind a step": (make_pipeline(StandardScaler(), soft()), X, RARE, "class|below 0"),
     "rest": (OneVsRestClassifier(CLF), X, RARE, "class"),
     "bag": (BaggingClassifier(CLF, 2, random_state=3), X, RARE, "class|optimum|changes are 0"),

@@ -39,16 +39,19 @@ class CompositeReweighting:
         def read(_, model):
             return getattr(model, response_method)(X)
 
+        missing = []
         for vector, value in self.each_weighted(request, read):
-            if value is None and response_method == "predict" and self.is_classifier:
-                other = instead_of_labels(self.estimator)
-                remedy = "" if other is None else f", or use {other}, which is NaN there"
-                raise ValueError(
-                    f"There is no model at row {vector} of sample_weight that takes these "
-                    "samples, so it predicts no class. Give weight to every class and "
-                    f"category{remedy}."
-                )
+            if value is None:
+                missing.append(vector)
             found.append(_unknown(known) if value is None else value)
+        if missing and response_method == "predict" and self.is_classifier:
+            other = instead_of_labels(self.estimator)
+            remedy = "" if other is None else f", or use {other}, which is NaN there"
+            raise ValueError(
+                f"There is no model at row {missing[0]} of sample_weight that takes these "
+                "samples, so it predicts no class. A warning says why. Give weight to every "
+                f"class and category{remedy}."
+            )
         if isinstance(known, list):  # one for each output
             return [np.array(part) for part in zip(*found, strict=True)]
         return np.array(found)
