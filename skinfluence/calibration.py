@@ -38,6 +38,9 @@ class CalibratedProblem(FoldedProblem):
             one.estimator = member
         super().put(estimator, [*again, *members[len(again) :]])
 
+    def path_of(self, k):
+        return f"{super().path_of(k)}.estimator"
+
     @property
     def answering(self):
         return range(len(self.estimator.calibrated_classifiers_))

@@ -5,6 +5,23 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_scalar
 
+#: Responses of estimators; the last two have no labels.
+RESPONSES = ("predict", "decision_function", "predict_proba")
+
+
+def check_response(estimator, name, response_method):
+    """Raise unless an estimator of this name has the response."""
+    check_option("response_method", response_method, RESPONSES)
+    if not hasattr(estimator, response_method):
+        listed = " or ".join(repr(one) for one in RESPONSES if hasattr(estimator, one))
+        raise ValueError(f"{name} has no {response_method}: use {listed}.")
+
+
+def instead_of_labels(estimator):
+    """Return the argument for a response that has no labels, None if there is none."""
+    found = (one for one in RESPONSES[1:] if hasattr(estimator, one))
+    return next((f"response_method={one!r}" for one in found), None)
+
 
 def has_one_target(y):
     """Return whether each sample has one target: y is (n,), or a column (n, 1)."""
@@ -41,6 +58,17 @@ def check_one_metric(scoring):
             f"scoring={scoring!r} has several metrics, but leave_out_score returns one "
             "number: call it once for each metric."
         )
+
+
+def check_classes_left(y, rows):
+    """Raise if no sample of a class is left without some rows of labels (n,)."""
+    if np.ndim(y) == 1:
+        lost = set(np.asarray(y).tolist()) - set(np.delete(np.asarray(y), rows).tolist())
+        if lost:
+            raise ValueError(
+                f"indices holds the last samples of class {lost.pop()!r}: a refit would not "
+                "have this class. Keep at least one of them."
+            )
 
 
 def check_working_memory(working_memory):

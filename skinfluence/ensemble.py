@@ -12,6 +12,7 @@ from skinfluence.composite import CompositeMixin, CompositeProblem, remembering
 from skinfluence.composite.draws import draw_rows, drawn_again
 from skinfluence.composite.stacking import StackingProblem, name_members
 from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.steps import innermost
 
 __all__ = [
     "BaggingClassifier",
@@ -32,6 +33,18 @@ class VotingProblem(CompositeProblem):
     def put(self, estimator, members):
         estimator.estimators_ = members
         name_members(estimator, self.as_fitted)
+
+    def prepare(self, data):
+        if getattr(self.estimator, "voting", "hard") == "soft":
+            for k, member in enumerate(self.members()):
+                if not hasattr(member, "predict_proba"):
+                    raise UnsupportedEstimatorError(
+                        f"{self.name}(voting='soft') takes the mean of probabilities, and "
+                        f"{self.path_of(k)}, a {type(innermost(member)).__name__}, has no "
+                        "predict_proba. Fit with voting='hard', or put this member into a "
+                        "CalibratedClassifierCV."
+                    )
+        super().prepare(data)
 
     @property
     def mean_weights(self):

@@ -196,6 +196,14 @@ class LeaveOneOutScorer(WeightedScorer):
             "for the leave-one-out predictions."
         )
 
+    def refuse_samples(self):
+        """Raise for a call that scores models on samples that it is given."""
+        raise TypeError(
+            f"scoring={self!r} scores training samples, each by the model without it, and "
+            f"this call scores models on the X and y that it is given: pass {self.scoring!r}. "
+            "For the leave-one-out score of the model itself use leave_out_score."
+        )
+
     def route(self, estimator, metadata):
         """Return the metadata for the inner scorer, or for the estimator's `score`."""
         if not routing_enabled():

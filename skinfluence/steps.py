@@ -119,13 +119,19 @@ def replace_steps(pipe, transformers, final):
 
 
 def random_steps(estimator):
-    """Return the class names for steps before the model whose refit may be random."""
-    names = []
+    """Return what may make a refit of the steps before the model random.
+
+    Names are such as "Nystroem", or "Nystroem in FeatureUnion" for a part of a step.
+    """
+    found = {}
     for _, step in steps_of(estimator):
         params = step.get_params() if hasattr(step, "get_params") else {}
-        if any(_is_random(name, params) for name in params):
-            names.append(type(step).__name__)
-    return names
+        for name in params:
+            if _is_random(name, params):
+                part = params.get(name.rpartition("__")[0], step)
+                within = "" if part is step else f" in {type(step).__name__}"
+                found[f"{type(part).__name__}{within}"] = None
+    return list(found)
 
 
 def _is_random(name, params):

@@ -76,10 +76,11 @@ NOT_CONVEX = {
 REFITTED = (
     "BernoulliRBM Birch BisectingKMeans DictionaryLearning FactorAnalysis FastICA "
     "FeatureAgglomeration IncrementalPCA Isomap IterativeImputer KMeans KNNImputer "
-    "KernelCenterer KernelPCA LatentDirichletAllocation LocallyLinearEmbedding "
-    "MiniBatchDictionaryLearning MiniBatchKMeans MiniBatchNMF MiniBatchSparsePCA NMF "
-    "NeighborhoodComponentsAnalysis Nystroem PLSSVD PolynomialCountSketch "
-    "RandomTreesEmbedding SkewedChi2Sampler SparseCoder SparsePCA"
+    "KNeighborsTransformer KernelCenterer KernelPCA LatentDirichletAllocation "
+    "LocallyLinearEmbedding MiniBatchDictionaryLearning MiniBatchKMeans MiniBatchNMF "
+    "MiniBatchSparsePCA NMF NeighborhoodComponentsAnalysis Nystroem PLSSVD "
+    "PolynomialCountSketch RadiusNeighborsTransformer RandomTreesEmbedding "
+    "SkewedChi2Sampler SparseCoder SparsePCA"
 )
 
 #: Estimators that predict no target and are no step before a model, by kind.
@@ -94,9 +95,7 @@ NO_TARGET = {
         "GraphicalLassoCV KernelDensity LedoitWolf MinCovDet OAS ShrunkCovariance"
     ),
     "embeddings of the training samples alone": "ClassicalMDS MDS SpectralEmbedding TSNE",
-    "graphs of neighbours": (
-        "KNeighborsTransformer NearestNeighbors RadiusNeighborsTransformer"
-    ),
+    "graphs of neighbours": "NearestNeighbors",
     "transformers of labels, or of the number of samples": (
         "LabelBinarizer LabelEncoder MultiLabelBinarizer PatchExtractor"
     ),
@@ -116,7 +115,8 @@ def why(obj):
     str or None
         One or two sentences; None if this module does not list its class.
     """
-    for cls in type(obj).__mro__:
+    is_refitted = type(obj).__name__ in REFITTED.split()
+    for cls in () if is_refitted else type(obj).__mro__:
         name = cls.__name__
         if name in UNSUPPORTED:
             _, reason, instead = UNSUPPORTED[name]
@@ -141,7 +141,7 @@ def why(obj):
                     "There is no alternative here: fit it again without the samples in "
                     "question."
                 )
-    is_step = type(obj).__name__ in REFITTED.split() or not hasattr(obj, "predict")
+    is_step = is_refitted or not hasattr(obj, "predict")
     if hasattr(obj, "transform") and is_step and not hasattr(obj, "steps"):
         return (
             f"{type(obj).__name__} has no influence here, because it predicts no target. Put "

@@ -11,10 +11,21 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
+from tests.advice_on_answers import ADVICE_ON_ANSWERS
 from tests.advice_on_calls import ADVICE_ON_CALLS
 from tests.advice_on_functions import ADVICE_ON_FUNCTIONS
 from tests.advice_on_models import ADVICE_ON_MODELS
 from tests.advice_on_parts import ADVICE_ON_PARTS
+from tests.advice_on_wholes import ADVICE_ON_WHOLES
+
+TABLES = (
+    ADVICE_ON_MODELS,
+    ADVICE_ON_CALLS,
+    ADVICE_ON_PARTS,
+    ADVICE_ON_FUNCTIONS,
+    ADVICE_ON_WHOLES,
+    ADVICE_ON_ANSWERS,
+)
 
 
 def said(call):
@@ -29,9 +40,10 @@ def said(call):
     return "\n".join(ours)
 
 
+@pytest.mark.usefixtures("scheduler")
 @pytest.mark.parametrize(
     "advice",
-    [*ADVICE_ON_MODELS, *ADVICE_ON_CALLS, *ADVICE_ON_PARTS, *ADVICE_ON_FUNCTIONS],
+    [advice for table in TABLES for advice in table],
     ids=lambda advice: advice.name,
 )
 def test_advice_can_be_followed_and_helps(advice):

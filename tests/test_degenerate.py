@@ -153,7 +153,7 @@ OUTCOMES = {
     "p = n": {"warns": "degrees of freedom|not positive definite"},
     "p = n, ridge": {
         "warns": "degrees of freedom|group|not positive definite",
-        "raises": "NaN|nothing to check|no optimum",
+        "raises": "NaN|nothing to check|no optimum|not determine",
     },
     "p > n": {"warns": "degrees of freedom|not positive definite"},
     "few weights": {"warns": "not positive definite"},

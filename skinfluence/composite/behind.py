@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 
+from skinfluence.checks import check_classes_left
 from skinfluence.composite.influence import CompositeInfluence
 from skinfluence.composite.moved import Moved, Staged, add
 from skinfluence.composite.refits import check_more, copied
@@ -276,6 +277,8 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
             )
         self.check_refits()
         refit = self.refit_without(rows, method, remember=True)
+        if refit is None and self.inner.is_classifier:
+            check_classes_left(self.data.y, rows)
         self.become(refit, self.data.without(rows), "Without these samples")
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -307,7 +310,7 @@ class BehindSteps(StepsBefore, CompositeInfluence, CompositeRemoval, CompositeRe
         if refit is None:
             raise ValueError(
                 f"{when} a class is lost, or a member of {self.name} has no optimum: the "
-                "pipeline was left as it is."
+                "pipeline was left as it is. Strengthen the penalty."
             )
         replace_steps(self.pipe, [step for _, step in steps_of(refit)], innermost(refit))
         give_data(self.pipe, data)

@@ -4,11 +4,12 @@ import copy
 
 import numpy as np
 
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.checks import RESPONSES
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.problem import parent_class
 from skinfluence.problem.metrics import check_pooled
 from skinfluence.problem.requests import Influence
-from skinfluence.whole import RESPONSES, FirstOrder, ForSameRows
+from skinfluence.whole import FirstOrder, ForSameRows
 
 
 class MovedAnswers:
@@ -31,6 +32,17 @@ class MovedAnswers:
 
         self.responses = ForSameRows(respond)
         self.losses = ForSameRows(lambda X, y: problem.influence_loss(X, y, request))
+        self.is_told = False
+
+    def tell_outside(self, probabilities):
+        """Warn once of probabilities to first order that are below 0 or above 1."""
+        beyond = min(min(p.min(), 1.0 - p.max()) for p in probabilities if p.size)
+        if beyond < 0.0 and not self.is_told:
+            self.is_told = True
+            warn(
+                f"To first order, probabilities reach {-beyond:.2g} below 0 or above 1, where "
+                "the log loss is NaN. Use method='newton' or 'exact'."
+            )
 
 
 class FirstOrderComposite(FirstOrder):
@@ -70,6 +82,8 @@ class FirstOrderComposite(FirstOrder):
                 value if several else [value], moved if several else [moved], strict=True
             )
         ]
+        if name == "predict_proba":
+            self.moved.tell_outside(found)
         return found if several else found[0]
 
     def labels(self, X):

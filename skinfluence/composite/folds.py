@@ -67,17 +67,29 @@ class FoldedProblem(CompositeProblem):
         if not n_whole and len(trains) != count:
             raise UnsupportedEstimatorError(
                 f"{self.name} has {count} members, but cv makes {len(trains)} folds: pass cv "
-                "as a number or a splitter, and fit again."
+                "as a number, a splitter or a list of folds, and fit again."
             )
         weight, (_, y), fitted = data.params["sample_weight"], self.targets(data.y)[0], []
         for k, train in enumerate(trains if n_whole else ()):
             member = self.members()[k * n_whole // len(trains)]
+            if self.is_classifier:
+                self.refuse_fold_without_class(np.asarray(data.y), train)
             reached = weight is not None and self.reaches(member, data.routing)
             params = {"sample_weight": weight[train]} if reached else {}
             with config_context(enable_metadata_routing=data.routing):
                 model = clone(member).fit(take_rows(data.X, train), y[train], **params)
             fitted.append(model)
         self.estimator._fold_members = fitted
+
+    def refuse_fold_without_class(self, y, train):
+        """Raise if a model of a fold was fitted without samples of a class."""
+        lost = set(y.tolist()) - set(y[train].tolist()) if y.ndim == 1 else ()
+        if lost:
+            raise UnsupportedEstimatorError(
+                f"{self.name} has no influence, because a fold has no training sample of "
+                f"class {min(lost)!r}, and scikit-learn fills in the predictions for it. Pass "
+                "a cv whose folds have samples of every class, and fit again."
+            )
 
     def draw_again(self, estimator, data):
         """Fit a copy of the composite, in place, with folds that `fit` draws from other rows.

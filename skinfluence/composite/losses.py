@@ -7,7 +7,7 @@ def log_loss(proba, codes):
     """Return -log p for the given classes (q,), and its derivative (q, K) in p."""
     rows = np.arange(len(codes))
     gradient = np.zeros(proba.shape)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         loss = -np.log(proba[rows, codes])
         gradient[rows, codes] = -1.0 / proba[rows, codes]
     return loss, gradient
@@ -24,7 +24,7 @@ def marginal_log_loss(proba, labels):
         1 for the labels that a sample has, 0 for the others.
     """
     own = np.where(labels == 1, proba, 1.0 - proba)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return -np.log(own).sum(axis=1), np.where(labels == 1, -1.0, 1.0) / own
 
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length
 
 from skinfluence._compat import check_sample_weight
+from skinfluence.checks import check_classes_left
 from skinfluence.composite.influence import codes_of
 from skinfluence.composite.parts import Part, is_frozen
 from skinfluence.exceptions import UnsupportedEstimatorError
@@ -172,7 +173,12 @@ class CompositeRefits:
         rows = check_indices(indices, self.data.n_rows)
         self.resolve(Removal([rows], method=method))
         self.refuse_first_order(method)
-        self.leave(rows, method, hessian_solver)
+        try:
+            self.leave(rows, method, hessian_solver)
+        except (ValueError, np.linalg.LinAlgError):
+            if self.is_classifier:  # a member may know the class by a code
+                check_classes_left(self.data.y, rows)
+            raise
 
     def leave(self, rows, method, hessian_solver):
         """Remove rows in place; without rows, only move all members to their optimum."""
@@ -233,7 +239,8 @@ class CompositeRefits:
         if other is None:
             raise ValueError(
                 f"{when} a member of {self.name}, or what combines the members, has no "
-                "optimum, or a class is lost: it was left as it is."
+                "optimum, or a class is lost: it was left as it is. Strengthen the "
+                "penalty."
             )
         params = self.estimator.get_params(deep=False)  # `set_params` may have changed them
         vars(self.estimator).update(vars(other) | params)

@@ -14,18 +14,24 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skinfluence.blocks import row_blocks, run_blocks
-from skinfluence.checks import check_one_metric, check_option, has_one_target
+from skinfluence.checks import (
+    RESPONSES,
+    check_one_metric,
+    check_response,
+    has_one_target,
+    instead_of_labels,
+)
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers, pool
 from skinfluence.composite.influence import as_rows, as_target, check_length, label_loss
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases, Groups
 from skinfluence.methods import get_problem
 from skinfluence.problem.jumps import answer, warn_of_jumps
-from skinfluence.problem.metrics import Metric
+from skinfluence.problem.metrics import Metric, score_known
 from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import choose_checks, compare_changes, count_checks
 from skinfluence.steps import innermost
-from skinfluence.whole import RESPONSES, attempt, give_data, take_rows, tell_unread
+from skinfluence.whole import attempt, give_data, take_rows, tell_unread
 
 
 class CompositeRemoval:
@@ -208,9 +214,7 @@ class CompositeRemoval:
 
     def check_left_out_response(self, response_method):
         """Raise if the response does not exist."""
-        check_option("response_method", response_method, RESPONSES)
-        if not hasattr(self.estimator, response_method):
-            raise ValueError(f"{self.name} has no {response_method}.")
+        check_response(self.estimator, self.name, response_method)
 
     def leave_out_predict(self, request, *, response_method="predict"):
         self.check_left_out_response(response_method)
@@ -247,23 +251,33 @@ class CompositeRemoval:
                 pieces[name][group] = piece
         missing = [g for g in range(len(groups)) if g not in pieces[names[0]]]
         if missing and "predict" in names and self.is_classifier:
+            other = instead_of_labels(self.estimator)
+            if other is not None and len(names) > 1:  # for a score
+                other = f"leave_out_predict({other})"
+            remedy = "" if other is None else f", or {other}, whose values are NaN there"
             raise ValueError(
                 f"There is no model without {groups.name(missing[0])} that takes its samples, "
-                "so they have no predicted class. Use groups that leave members of every "
-                "class and category, or another response_method, whose values are NaN there."
+                "so they have no predicted class. A warning says why. Use groups that leave "
+                f"members of every class and category{remedy}."
             )
         return {name: assemble(pieces[name], groups, data.n_rows) for name in names}
 
     def leave_out_score(self, request, *, scoring=None, sample_weight=None):
         check_one_metric(scoring)
         names = [name for name in RESPONSES if hasattr(self.estimator, name)]
-        pooled = pool(self.estimator, self.left_out(names, request))
+        responses, data = self.left_out(names, request), self.data
+        pooled, missing = pool(self.estimator, responses), []
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        data = self.data
-        if scoring is None:
-            return float(pooled.score(data.X, data.y, **metadata))
-        scorer = check_scoring(pooled, scoring=scoring)
-        return float(scorer(pooled, data.X, data.y, **metadata))
+        if not self.is_classifier:
+            predicted = responses["predict"].reshape(data.n_rows, -1)
+            missing = np.flatnonzero(np.isnan(predicted).any(axis=1))
+
+        def score():
+            if scoring is None:
+                return pooled.score(data.X, data.y, **metadata)
+            return check_scoring(pooled, scoring=scoring)(pooled, data.X, data.y, **metadata)
+
+        return score_known(score, missing)
 
     def leave_out_metric(self, X, y, request, *, scoring=None, sample_weight=None):
         self.refuse_dask("leave_out_metric", X, y, sample_weight)

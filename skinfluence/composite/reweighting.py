@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from skinfluence.checks import instead_of_labels
 from skinfluence.composite.first_order import FirstOrderComposite, MovedAnswers
 from skinfluence.composite.influence import as_rows
 from skinfluence.composite.removal import bytes_of
@@ -38,14 +39,19 @@ class CompositeReweighting:
         def read(_, model):
             return getattr(model, response_method)(X)
 
+        missing = []
         for vector, value in self.each_weighted(request, read):
-            if value is None and response_method == "predict" and self.is_classifier:
-                raise ValueError(
-                    f"There is no model at row {vector} of sample_weight that takes these "
-                    "samples, so it predicts no class. Give weight to every class and "
-                    "category, or use another response_method, whose values are NaN there."
-                )
+            if value is None:
+                missing.append(vector)
             found.append(_unknown(known) if value is None else value)
+        if missing and response_method == "predict" and self.is_classifier:
+            other = instead_of_labels(self.estimator)
+            remedy = "" if other is None else f", or use {other}, which is NaN there"
+            raise ValueError(
+                f"There is no model at row {missing[0]} of sample_weight that takes these "
+                "samples, so it predicts no class. A warning says why. Give weight to every "
+                f"class and category{remedy}."
+            )
         if isinstance(known, list):  # one for each output
             return [np.array(part) for part in zip(*found, strict=True)]
         return np.array(found)
@@ -93,6 +99,7 @@ class CompositeReweighting:
                 possible = np.flatnonzero(weights.any(axis=1))
                 models = [None] * len(values)
                 problem = get_problem(part.member, "reweight_loss")
+                problem.is_member = True
                 found = problem.models_at_weights(request.at(weights[possible]))
                 for vector, model in zip(possible, found, strict=True):
                     models[vector] = model

@@ -44,6 +44,10 @@ class StackingProblem(FoldedProblem):
         estimator.final_estimator_ = members[-1]
         name_members(estimator, self.as_fitted)
 
+    def path_of(self, k):
+        n_members = len(super().members())
+        return "final_estimator_" if k == n_members else super().path_of(k)
+
     def prepare(self, data):
         if np.ndim(data.y) > 1 and np.shape(data.y)[1] > 1:
             raise UnsupportedEstimatorError(

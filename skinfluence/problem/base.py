@@ -413,7 +413,7 @@ class ProblemBase(SampleChecks, Doubts):
     def label(self, label):
         """Return the user's label of a class; a member of a composite may have a code."""
         given = self.estimator._given_names.classes
-        return label if given is None else given[label]
+        return label if given is None else np.asarray(given).tolist()[label]
 
     @property
     def cached_state(self):

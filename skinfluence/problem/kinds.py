@@ -398,7 +398,8 @@ class Doubts:
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
         params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
-        told = f"{_NAN} A quadratic penalty determines them."
+        told = "A quadratic penalty determines them."
+        told = told if self.is_member else f"{_NAN} {told}"
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         widths = getattr(base, "widths", {})
         if widths:

@@ -51,11 +51,14 @@ class Metric:
         self.own_score = scoring is None
         self.metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         model = problem.fitted_model
-        self.scorer = check_scoring(model, scoring=scoring)
         single = self.own_score or isinstance(scoring, str) or callable(scoring)
         listed = [scoring] if single else list(scoring)
         if isinstance(scoring, Mapping):
             listed = list(scoring.values())
+        for one in listed:
+            if hasattr(one, "refuse_samples"):
+                one.refuse_samples()
+        self.scorer = check_scoring(model, scoring=scoring)
         self.needs_model = not all(
             one is None or isinstance(one, str) or type(one) is _OF_RESPONSES for one in listed
         )
@@ -224,6 +227,20 @@ def pooled_predictions(problem, raw_prediction):
     pooled.check_ = problem.responses.check
     pooled.raw_prediction_ = raw_prediction
     return pooled
+
+
+def score_known(score, missing):
+    """Return ``score()`` as a number, or name the samples (m,) without a prediction."""
+    try:
+        return float(score())
+    except ValueError as error:
+        if not len(missing):
+            raise
+        raise ValueError(
+            f"There is no prediction without the groups of {len(missing)} sample(s), and the "
+            f"scoring takes no NaN: {missing[:5].tolist()}. A warning says why. Use "
+            "leave_out_predict, where they are NaN."
+        ) from error
 
 
 def respond_to(raw_prediction, pooled, response_method):

@@ -31,6 +31,10 @@ _SHARE_OF_PENALTY = 1e-4
 _MAX_INEXACT = 20
 # Tolerance of a refit on a device, which Newton steps follow.
 _ON_DEVICE = 1e-8
+#: What becomes of predictions by a model that its samples leave open.
+OF_ONE = (
+    "Predictions that depend on them are those of the optimum of least norm, one among many."
+)
 
 
 class RefitAnswers:
@@ -56,9 +60,27 @@ class RefitAnswers:
         else:
             found = self.leave_out_params(request.of([groups[g] for g in with_model]))
         for g, params in zip(with_model, found, strict=True):
-            if np.isfinite(params).all():
-                models[g] = self.model_at(params)
+            left = to_host(weight).copy()
+            left[groups[g]] = 0.0
+            models[g] = self.model_with(params, left, request.method)
         return models
+
+    def model_with(self, params, weight, method):
+        """Return the model with parameters (p,), which are those at sample weights (n,).
+
+        If the samples leave some of them open, which are NaN, it is the optimum of least
+        norm. None if there is no optimum.
+        """
+        finite = np.isfinite(params)
+        if finite.all():
+            return self.model_at(params)
+        if not finite.any() or method == "refit":
+            return None
+        rows = np.flatnonzero(weight)
+        X = self.parameters.rows_of_X(self.objective, rows)
+        y = self.decode(to_host(self.objective.target)[rows])
+        method = "newton" if method == "influence" else method
+        return self.model_on(X, y, weight[rows], method)
 
     def model_at(self, params):
         """Return a copy of the fitted model with other parameters, (p,)."""
@@ -98,9 +120,16 @@ class RefitAnswers:
         if fresh is None:
             return None
         if fresh.open is not None:
-            of_one = "Predictions that depend on them are those of one optimum among many."
-            warn(fresh.describe_undetermined(fresh.open, of_one))
+            warn(fresh.describe_undetermined(fresh.open, OF_ONE))
+            fresh.take_least_norm()
         return self.as_model(fresh.estimator)
+
+    def take_least_norm(self):
+        """Remove the parameters' part in the open directions, as a fit from 0 does."""
+        directions = self.open.reshape(len(self.open), -1)
+        basis = np.linalg.qr(directions.T)[0]
+        flat = self.theta.ravel()
+        self.theta = (flat - basis @ (basis.T @ flat)).reshape(self.theta.shape)
 
     @property
     def nearby_state(self):

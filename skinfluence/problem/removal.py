@@ -6,14 +6,14 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from skinfluence import distributed, existence, removal
-from skinfluence.checks import check_one_metric, check_option
+from skinfluence.checks import check_one_metric, check_response, instead_of_labels
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.optimum import optimum_from, refine_optimum
 from skinfluence.problem.kinds import kind_of, lost_params, no_bound
 from skinfluence.problem.lazy import LazyRemoval
-from skinfluence.problem.metrics import pooled_predictions
+from skinfluence.problem.metrics import pooled_predictions, score_known
 from skinfluence.problem.requests import NEW
 from skinfluence.solvers import get_solver
 
@@ -74,10 +74,7 @@ class RemovalAnswers(LazyRemoval):
 
     def check_left_out_response(self, response_method):
         """Raise if the response does not exist."""
-        options = ("predict", "decision_function", "predict_proba")
-        check_option("response_method", response_method, options)
-        if not hasattr(self.estimator, response_method):
-            raise ValueError(f"{self.name} has no {response_method}.")
+        check_response(self.estimator, self.name, response_method)
         self.responses.check(response_method)
 
     def respond(self, raw, response_method):
@@ -257,25 +254,19 @@ class RemovalAnswers(LazyRemoval):
             X = np.empty((len(raw), 0))  # the predictions are known
         pooled = self.pooled(raw)
         y = self.training_target
-        try:
+
+        def score():
             if scoring is None:
-                return float(self.own_score(pooled, X, y, metadata))
-            scorer = check_scoring(pooled, scoring=scoring)
-            return float(scorer(pooled, X, y, **metadata))
-        except ValueError as error:
-            if not missing.size:
-                raise
-            raise ValueError(
-                f"There is no prediction without the groups of {missing.size} sample(s), and "
-                f"the scoring takes no NaN: {missing[:5].tolist()}. Use leave_out_predict, "
-                "where they are NaN."
-            ) from error
+                return self.own_score(pooled, X, y, metadata)
+            return check_scoring(pooled, scoring=scoring)(pooled, X, y, **metadata)
+
+        return score_known(score, missing)
 
     def check_labelled(self, missing, *, scored=False):
         """Raise if a classifier has no model for some samples: NaN would become a class."""
         if not missing.size or not self.is_classifier:
             return
-        response = "response_method='decision_function'"
+        response = instead_of_labels(self.estimator)
         remedy = f"leave_out_predict({response})" if scored else response
         raise ValueError(
             f"There is no model without the groups of {missing.size} sample(s), so they have "

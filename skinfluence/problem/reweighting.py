@@ -4,6 +4,7 @@ import numpy as np
 
 from skinfluence import removal
 from skinfluence.blocks import row_blocks
+from skinfluence.checks import instead_of_labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases
 from skinfluence.namespaces import to_host
@@ -55,7 +56,7 @@ class ReweightAnswers:
                 raise ValueError(
                     f"There is no model at row {missing[0]} of sample_weight, so it predicts "
                     "no class. Give weight to every class, or use "
-                    "response_method='decision_function', which is NaN there."
+                    f"{instead_of_labels(self.estimator)}, which is NaN there."
                 )
         found = getattr(self.pooled(raw.reshape(m * q, K)), response_method)(None)
         return found.reshape(m, q, *found.shape[1:])
@@ -81,7 +82,9 @@ class ReweightAnswers:
     def models_at_weights(self, request):
         """Return the fitted model at each vector of weights, None if there is none."""
         found = self.reweight_params(request)
-        return [self.model_at(p) if np.isfinite(p).all() else None for p in found]
+        values = self.resolve_weights(request).sample_weight
+        pairs = zip(found, values, strict=True)
+        return [self.model_with(params, w, request.method) for params, w in pairs]
 
     def reweigh(self, request, emit):
         """Move to each vector of weights; return (vector, directions) without a value.

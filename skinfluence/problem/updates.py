@@ -171,7 +171,10 @@ class UpdateAnswers:
         for direction in outcome.separated.values():
             told = self.describe_direction(direction, base.point.objective.without(rows))
             raise ValueError(f"Without these samples: {told} The model was left as it was.")
-        if outcome.unsolved.size or outcome.undetermined:
+        for directions in outcome.undetermined.values():
+            told = self.describe_undetermined(directions, "")
+            raise ValueError(f"{told} The model was left as it is.")
+        if outcome.unsolved.size:
             raise ValueError(
                 "The objective without these samples has no optimum that Newton's method "
                 "can reach: the model was left as it is. Strengthen the penalty."

@@ -16,10 +16,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import clone
 
-from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 
 # Number of training samples whose removal from isotonic calibrators is tried.
 _N_TRIED = 10
+# Relative variation of the input below which it counts as constant.
+_SAME = 1e-12
 # Relative error of the influence for removal beyond which isotonic calibrators warn.
 _TOLERANCE = 0.05
 
@@ -71,6 +73,14 @@ class SigmoidStage(CalibratorStage):
             ]
         )
         pull = error * rows - smoothed[positive.astype(int)].T
+        diagonal = hessian.diagonal()
+        apart = 1.0 - hessian[0, 1] ** 2 / (diagonal[0] * diagonal[1] or 1.0)
+        if not (diagonal.all() and apart > _SAME):
+            raise SingularHessianError(
+                f"The sigmoid calibrator has the input {F[0]:.3g} for all samples, because "
+                "the classifier does not tell them apart, so its slope and intercept are not "
+                "determined. Use features that tell them apart, or method='isotonic'."
+            )
         self.weight_derivative = np.linalg.solve(hessian, pull)
         mixed = -self.a * curvature * rows
         mixed[0] += weight * error

@@ -14,6 +14,8 @@ from skinfluence.stages.base import Stage, on_rows
 _NEAR = 1e-6
 # If components differ more from eigenvectors, the derivative does not describe the fit.
 _INEXACT = 1e-3
+# Solvers whose components are eigenvectors of the samples of the fit.
+_EXACT = ("full", "covariance_eigh", "arpack")
 
 
 class EigenvectorStage(Stage):
@@ -151,11 +153,19 @@ class EigenvectorStage(Stage):
         inexact = (residual / np.maximum(gaps, _NEAR * values + np.finfo(float).tiny)).max()
         inexact = min(inexact, 1.0)
         if inexact > _INEXACT and relative[nearest] >= _NEAR:
-            remedy = "svd_solver='full'" if name == "PCA" else "algorithm='arpack'"
+            option = "svd_solver" if name == "PCA" else "algorithm"
+            found = getattr(self.transformer, option)
+            cause, remedy = (
+                "the samples are not those of its fit",
+                "Pass the samples of the fit",
+            )
+            if found not in _EXACT:
+                cause = f"its solver is approximate ({option}={found!r}), or {cause}"
+                exact = "full" if name == "PCA" else "arpack"
+                remedy = f"Use {option}={exact!r}, or pass the samples of the fit"
             warn(
                 f"The components of {name} differ from eigenvectors by {inexact:.1e}, because "
-                "its solver is approximate, but derivatives are those of the eigenvectors. "
-                f"Use {remedy}."
+                f"{cause}, but derivatives are those of the eigenvectors. {remedy}."
             )
 
     def pull_components(self, C):

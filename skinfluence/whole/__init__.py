@@ -9,7 +9,7 @@ from skinfluence.whole.before import (
     warn_of_absent,
 )
 from skinfluence.whole.data import TrainingData, give_data, take_rows, training_data
-from skinfluence.whole.first_order import RESPONSES, FirstOrder
+from skinfluence.whole.first_order import FirstOrder
 from skinfluence.whole.gamma import gamma_problem
 from skinfluence.whole.inputs import Behind, Beside, Fed, Shared, StagesBefore
 from skinfluence.whole.lazy import lazy_problem
@@ -21,4 +21,5 @@ from skinfluence.whole.problem import (
     pipeline_problem,
     whole_problem,
 )
-from skinfluence.whole.refits import ForSameRows, attempt, tell_unread
+from skinfluence.whole.refits import ForSameRows
+from skinfluence.whole.unread import attempt, tell_unread

@@ -20,7 +20,8 @@ from skinfluence.column_scales import Cancellation
 from skinfluence.groups import Groups
 from skinfluence.namespaces import to_host
 from skinfluence.whole.data import take_rows
-from skinfluence.whole.refits import Refit, attempt
+from skinfluence.whole.refits import Refit
+from skinfluence.whole.unread import attempt
 
 # A model for other columns takes about as long as the refits of this many groups.
 _ENOUGH = 3

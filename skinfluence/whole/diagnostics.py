@@ -23,8 +23,10 @@ import numpy as np
 from skinfluence import diagnostics
 from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
+from skinfluence.groups import Cases
 from skinfluence.problem.lazy import warn_of_perfect_fits
 from skinfluence.problem.requests import NEW, Influence, Output, Removal
+from skinfluence.whole.refits import warn_of_lost_features
 
 
 class WholeDiagnostics:
@@ -120,22 +122,28 @@ class WholeDiagnostics:
         X = self.data.X
         full = self.check_X(self.formulation, X).predict(measures.theta)
 
-        has_dispersion = self.formulation.loss.has_dispersion
+        has_dispersion, lacking = self.formulation.loss.has_dispersion, {}
 
         def read(group, refit):
+            moved = None if params is None else self.matched(refit, groups.rows(group))
             return (
                 refit.raw_predictions(X),
                 refit.chi_squares() if has_dispersion else None,
-                None if params is None else self.matched(refit, groups.rows(group)),
+                moved,
+                None if params is None else self.lost_features(refit, moved),
             )
 
         def write(group, found):
-            raw, chi_squares, moved = found
+            raw, chi_squares, moved, lost = found
             measures.add_refit(group, groups.rows(group), full, raw, chi_squares)
             if params is not None:
                 params[group] = moved
+            if lost is not None:
+                lacking[group] = lost
 
         self.each(request, read, write, missing=params)
+        n_outputs = self.parameters.layout(self.estimator).n_outputs
+        warn_of_lost_features(Cases.of_groups(groups), lacking, n_outputs)
         return measures
 
 

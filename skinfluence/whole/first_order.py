@@ -2,7 +2,7 @@
 
 from functools import partial
 
-RESPONSES = ("predict", "decision_function", "predict_proba")
+from skinfluence.checks import RESPONSES
 
 
 class FirstOrder:

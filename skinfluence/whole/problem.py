@@ -10,6 +10,7 @@ from skinfluence.column_scales import ColumnScales
 from skinfluence.exceptions import (
     SingularHessianError,
     UnsupportedEstimatorError,
+    warn,
 )
 from skinfluence.gaussian_process.normalised import NormalisedProblem
 from skinfluence.groups import check_indices
@@ -17,6 +18,7 @@ from skinfluence.methods import get_problem
 from skinfluence.moments import MomentProblem
 from skinfluence.namespaces import to_host
 from skinfluence.problem import Problem
+from skinfluence.problem.refits import OF_ONE
 from skinfluence.stages.choices import make_choice
 from skinfluence.stages.columns import known_columns
 from skinfluence.stages.registry import learns_from_rows
@@ -227,7 +229,11 @@ class _OfWhole(StepsBefore):
         data = replace(training_data(self.pipe, X, y, given, routing), counts=counts)
         if weights_stop(self.pipe, routing):
             sample_weight = np.ones(len(sample_weight)) if counts is None else counts
-        return self.as_pipeline(self.refit(data, sample_weight, method))
+        refit = self.refit(data, sample_weight, method)
+        told = self.undetermined(refit, OF_ONE)
+        if told is not None:
+            warn(told)
+        return self.as_pipeline(refit)
 
     def become(self, refit, data):
         """Turn the pipeline into its refit, in place; the previous steps are not changed."""

@@ -18,6 +18,7 @@ from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.namespaces import to_host
 from skinfluence.steps import acting, feature_names, param_names, through
 from skinfluence.whole.data import take_rows
+from skinfluence.whole.unread import attempt, first_line, tell_unread
 
 # Refits, and features of each, that a warning names.
 _TOLD = 5
@@ -224,48 +225,6 @@ class ForSameRows:
         return self.result
 
 
-def _first_line(error):
-    """Return the first line of an error's message as a sentence."""
-    return f"{str(error).strip().splitlines()[0].rstrip('.')}."
-
-
-def _why_unread(error):
-    """Return why refitted steps do not take samples, and the remedy if there is one."""
-    told = _first_line(error)
-    if "unknown categories" in told:
-        told += " handle_unknown='ignore' of OneHotEncoder, for example, takes them."
-    return told
-
-
-def tell_unread(cases, unread, n_models):
-    """Warn of models that do not take the samples, such as a category that left.
-
-    Parameters
-    ----------
-    cases : Cases
-        Groups that leave, or vectors of weights.
-    unread : dict of int to ValueError
-        Errors that the models of some cases raised. If all did, the first one is raised.
-    n_models : int
-        Number of cases that have a model.
-    """
-    if unread and len(unread) == n_models:
-        raise unread[min(unread)]
-    reasons = {case: _why_unread(error) for case, error in unread.items()}
-    problem = "the refitted steps do not take all samples; their results are NaN"
-    cases.tell_why(reasons, problem)
-
-
-def attempt(function, *arguments, fatal=()):
-    """Return (result, None), or (None, error) after a ValueError that is not `fatal`."""
-    try:
-        return function(*arguments), None
-    except fatal:
-        raise
-    except ValueError as error:
-        return None, error
-
-
 class PipelineRefits:
     """Refits without samples, and the positions of the fit's parameters in each refit."""
 
@@ -325,7 +284,7 @@ class PipelineRefits:
         objective = replace(objective, formulation=formulation).balanced()
         return MovedRefit(self, before, objective)
 
-    def write_refits(self, cases, find, blocks, read, write, missing, request):
+    def write_refits(self, cases, find, blocks, read, write, missing, request, *consequence):
         """Call ``write(j, read(j, refit))`` for each case j that has a `Refit`, in parallel.
 
         Cases without a refit get NaN rows in `missing`, if it is given, and so do refits that
@@ -349,12 +308,14 @@ class PipelineRefits:
             An array with a row for each case.
         request : Removal or Reweighting
             Numbers of jobs and messages.
+        *consequence : str
+            What becomes of undetermined parameters, by default that they are NaN.
         """
         failed, unread, undetermined = {}, {}, {}
 
         def work(block):
             return [
-                (j, self._reason(refit, error), self._undetermined(refit))
+                (j, self._reason(refit, error), self.undetermined(refit, *consequence))
                 + ((None, None) if refit is None else attempt(read, j, refit, fatal=_FATAL))
                 for j, (refit, error) in zip(block, find(block), strict=True)
             ]
@@ -405,15 +366,15 @@ class PipelineRefits:
     def _reason(refit, error):
         """Return why there is no refit, None if there is one."""
         if error is not None:
-            return _first_line(error)
+            return first_line(error)
         return "a class is lost, or the objective has no optimum." if refit is None else None
 
-    def _undetermined(self, refit):
-        """Return a sentence on parameters that a refit leaves undetermined, or None."""
+    def undetermined(self, refit, *consequence):
+        """Return sentences on parameters that a refit leaves undetermined, or None."""
         if refit is None or refit.open is None:
             return None
         same = np.array_equal(self.positions(refit), np.arange(len(self.params)))
-        return (self if same else refit.model).describe_undetermined(refit.open)
+        return (self if same else refit.model).describe_undetermined(refit.open, *consequence)
 
     def _has_plain_rows(self, before, X):
         """Return whether refitted steps gave finite numbers for the present features."""

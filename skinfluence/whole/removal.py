@@ -12,19 +12,21 @@ from sklearn.utils.validation import check_consistent_length
 from skinfluence import removal
 from skinfluence._compat import check_sample_weight
 from skinfluence.blocks import batches, row_blocks, run_blocks
-from skinfluence.checks import check_option
+from skinfluence.checks import check_classes_left, check_option
 from skinfluence.column_scales import Cancellation
-from skinfluence.exceptions import UnsupportedEstimatorError
+from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
+from skinfluence.problem.refits import OF_ONE
 from skinfluence.problem.removal import RemovalAnswers
 from skinfluence.problem.requests import NEW, Output, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.first_order import FirstOrderPipeline
-from skinfluence.whole.refits import ForSameRows, PipelineRefits, attempt
+from skinfluence.whole.refits import ForSameRows, PipelineRefits
+from skinfluence.whole.unread import attempt
 
 # Bytes of the refits that take their steps together: what stays in cache, or, for many
 # parameters, so many times the bytes of H^-1, which each step reads.
@@ -218,11 +220,15 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.check_refits()
         refit = self.without(rows, method)
         if refit is None:
+            if self.is_classifier:
+                check_classes_left(self.data.y, rows)
             raise ValueError(
-                "Without these samples a class is lost, or the objective has no optimum: the "
-                "pipeline was left as it is. Keep samples of every class, or strengthen the "
-                "penalty."
+                "Without these samples the objective has no optimum: the model was left as it "
+                "is. Keep some of them, or strengthen the penalty."
             )
+        if refit.open is not None:
+            told = self.undetermined(refit, "")
+            raise ValueError(f"{told} The model was left as it is.")
         self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
@@ -314,10 +320,17 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
 
         def work(block):
             found = self.without_each(block, method)
-            return [self.as_pipeline(refit) for refit, _ in found]
+            return [
+                (self.as_pipeline(refit), self.undetermined(refit, OF_ONE))
+                for refit, _ in found
+            ]
 
         options = {"n_jobs": request.n_jobs, "verbose": request.verbose}
-        return list(chain(*run_blocks(work, self._blocks(groups, request), **options)))
+        found = list(chain(*run_blocks(work, self._blocks(groups, request), **options)))
+        told = [sentence for _, sentence in found if sentence is not None]
+        if told:
+            warn(told[0])
+        return [pipe for pipe, _ in found]
 
     def _blocks(self, groups, request):
         """Return lists of groups whose refits take their steps together."""
@@ -355,6 +368,8 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         """Return a `Refit` as a pipeline, None if there is none."""
         if refit is None:
             return None
+        if refit.open is not None:
+            refit.model.take_least_norm()
         return self.pipe_of([step for _, step in refit.before.steps], refit.model.estimator)
 
     def _rescale(self, params, groups):

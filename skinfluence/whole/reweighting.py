@@ -14,11 +14,12 @@ from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases
 from skinfluence.namespaces import to_host
 from skinfluence.problem.jumps import warn_of_jumps
+from skinfluence.problem.refits import OF_ONE
 from skinfluence.problem.requests import NEW, Output
 from skinfluence.problem.reweighting import ReweightAnswers
 from skinfluence.whole.data import take_rows, whole_numbers
 from skinfluence.whole.first_order import FirstOrderPipeline
-from skinfluence.whole.refits import attempt
+from skinfluence.whole.unread import attempt
 
 
 class WholeReweighting:
@@ -112,7 +113,7 @@ class WholeReweighting:
         def read(_vector, refit):
             return self.as_pipeline(refit)
 
-        self.each_weighted(request, read, models.__setitem__)
+        self.each_weighted(request, read, models.__setitem__, None, OF_ONE)
         return models
 
     def _first_order_at(self, request, X):
@@ -146,7 +147,7 @@ class WholeReweighting:
         objective = self.objective
         return (values - objective.sample_weight) / objective.weight_sum
 
-    def each_weighted(self, request, read, write, missing=None):
+    def each_weighted(self, request, read, write, missing=None, *consequence):
         """Call ``write(vector, read(vector, refit))`` with the `Refit` at each vector.
 
         `read` may run in another process, and must not change anything. Vectors without a
@@ -162,7 +163,7 @@ class WholeReweighting:
 
         alone = [[vector] for vector in range(len(values))]
         cases = Cases.of_weights(values)
-        self.write_refits(cases, find, alone, read, write, missing, request)
+        self.write_refits(cases, find, alone, read, write, missing, request, *consequence)
 
     def at_weights(self, weight, method):
         """Return the `Refit` at sample weights (n,), None if there is no model."""
