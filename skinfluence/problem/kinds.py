@@ -423,9 +423,9 @@ class Doubts:
                 f"interval is optimal, of width up to {max(widths.values()):.3g}. The results "
                 "are for its middle, which scikit-learn takes, too, except by rounding."
             )
-        if base.refitted and (method == "exact" or isinstance(base, removal.ActiveSetBase)):
+        if base.refitted:
             share = cases.share(base.refitted)
-            warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
+            warn(f"{share} the active set could not be followed: scikit-learn refitted them.")
 
     @property
     def lost_params(self):
