@@ -24,8 +24,9 @@ _LOST_PATH = 0.05
 _BEYOND = 1 + 1e-6
 # Share by which fits of losses with kinks may differ, because liblinear stops early.
 _KINKED = 0.02
-# Warn if dropped least squares directions mix into kept ones by more than this share.
-_MIXED = 0.02
+# Singular values that least squares drops are not looked at if they are smaller than this
+# share of the kept ones. Warn if a row's influence lacks more than this share.
+_MIXED, _LACKS = 1e-3, 0.05
 _NAN = (
     "Results about these parameters are NaN, and so are those about predictions and losses "
     "that depend on them."
@@ -313,13 +314,22 @@ class Doubts:
     def warn_of_mixing(self, state):
         """Warn if directions that least squares drops have variance that matters."""
         spectrum = getattr(state.point.objective, "spectrum", None)
-        if spectrum is not None and spectrum.mixing > _MIXED:
+        if spectrum is None or spectrum.mixing <= _MIXED:
+            return
+        point, objective = state.point, state.point.objective
+        residual = (objective.target - point.raw_prediction).reshape(objective.n_rows, -1)
+        share = spectrum.turning(
+            objective.design, objective.sample_weight, point.theta, residual
+        )
+        if share.max() > _LACKS:
             lower = ", or lower tol" if TOL_DECIDES_RANK else ""
             warn(
                 "Least squares drops directions of the features whose singular values are up "
                 f"to {spectrum.mixing:.2g} of the smallest one above {spectrum.tol:.2g} times "
-                "the largest: first-order results, which keep the directions fixed, may be "
-                f"off by about this share. Put the features in similar units{lower}."
+                "the largest. First-order results keep the directions fixed, and those of "
+                f"{np.sum(share > _LACKS)} of {len(share)} samples are off by more than "
+                f"{_LACKS:.0%}, of sample {share.argmax()} by {share.max():.2g} times their "
+                f"size. Put the features in similar units{lower}."
             )
 
     def warn_of_misfit(self, state):
