@@ -359,7 +359,7 @@ class Doubts:
         try:
             yield
         except SingularHessianError as error:
-            why = self._why_no_scale()
+            why = self.why_no_scale()
             if why is not None:
                 raise SingularHessianError(why) from None
             found = existence.recession_direction(self.objective, self.theta)
@@ -373,10 +373,10 @@ class Doubts:
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
 
-    def _why_no_scale(self):
+    def why_no_scale(self):
         """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
         loss, objective = self.formulation.loss, self.objective
-        if loss.positive_output is None:
+        if loss.positive_output is None or objective.is_distributed:
             return None
         raw = objective.at(self.theta).raw_prediction
         return loss.why_no_scale(objective.target, raw, objective.sample_weight)

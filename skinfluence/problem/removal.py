@@ -173,7 +173,8 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                f"as it is from the optimum. {self.formulation.loss.if_lost}",
+                "as it is from the optimum. "
+                f"{self.why_no_scale() or self.formulation.loss.if_lost}",
             )
         return point, factor
 
