@@ -226,11 +226,11 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
-        rows = X
+        rows, named = X, None
         if hasattr(self.data.X, "columns") and not hasattr(X, "columns"):
             # The steps may select columns by name.
-            data = self.data.append(X, y, sample_weight)
-            rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
+            named = self.data.append(X, y, sample_weight)
+            rows = take_rows(named.X, np.arange(self.data.n_rows, named.n_rows))
         form, weight = self.objective.formulation, [to_host(self.objective.sample_weight)]
         _, not_taken = attempt(self.transform, rows)
         if not_taken is None:  # the samples must pass the model's checks
@@ -244,7 +244,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.check_refits()
 
         def fit_again():
-            data = self.data.append(X, y, sample_weight)
+            data = named or self.data.append(X, y, sample_weight)
             return data, self.refit(data, np.concatenate(weight), "exact")
 
         found, error = attempt(fit_again)
@@ -361,9 +361,12 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         """Convert parameters (G, p) from current to refitted scales, in place."""
         objective = self.scaled.objective
         layout, design = objective.formulation.layout, objective.design
-        a = groups.sizes().max(initial=1)
-        for block in row_blocks(len(groups), 24 * a * design.n_columns):
-            rows = groups.padded(np.arange(block.start, block.stop))
+
+        def group_bytes(a):
+            return 24 * a * design.n_columns
+
+        for block in groups.stacks(np.arange(len(groups)), group_bytes):
+            rows = groups.padded(block)
             theta, counts = layout.from_public(params[block]), (rows >= 0).sum(axis=1)
             theta = objective.scales.to_refit(theta, design.groups(rows), counts)
             params[block] = layout.to_public(theta)
