@@ -16,6 +16,7 @@ from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.optimum import polish
 from skinfluence.problem import repeated_fit
+from skinfluence.problem.directions import NO_VALUE, Directions, lost_params
 
 # Largest difference between the active set's predictions and the fit's, relative to the
 # largest prediction, that gives no warning.
@@ -27,10 +28,6 @@ _KINKED = 0.02
 # Singular values that least squares drops are not looked at if they are smaller than this
 # share of the kept ones. Warn if a row's influence lacks more than this share.
 _MIXED, _LACKS = 1e-3, 0.05
-_NAN = (
-    "Results about these parameters are NaN, and so are those about predictions and losses "
-    "that depend on them."
-)
 
 
 def kind_of(problem, formulation=None):
@@ -308,8 +305,8 @@ class Kinked(Smooth):
         return point.theta, np.isfinite(point.misfit)
 
 
-class Doubts:
-    """Warns about doubtful points, and names the directions without an optimum."""
+class Doubts(Directions):
+    """Warns about doubtful points and about results without a value."""
 
     def warn_of_mixing(self, state):
         """Warn if directions that least squares drops have variance that matters."""
@@ -381,17 +378,6 @@ class Doubts:
         raw = objective.at(self.theta).raw_prediction
         return loss.why_no_scale(objective.target, raw, objective.sample_weight)
 
-    def name_terms(self, direction, weight=None):
-        """Return a direction's largest entries, from (p,), with parameter names.
-
-        Entries are ranked by size, or by weights (p,) if units differ.
-        """
-        weight = np.abs(direction) if weight is None else weight
-        weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
-        names = self.names_in_warnings()
-        largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
-        return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
-
     def warn_of_cases(self, cases, outcome, base, method):
         """Warn of `Cases` whose results are NaN, or come from a refit by scikit-learn.
 
@@ -424,7 +410,7 @@ class Doubts:
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
         params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
-        told = f"{_NAN} A quadratic penalty determines them."
+        told = f"{NO_VALUE} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         widths = getattr(base, "widths", {})
         if widths:
@@ -436,65 +422,3 @@ class Doubts:
         if base.refitted:
             share = cases.share(base.refitted)
             warn(f"{share} the active set could not be followed: scikit-learn refitted them.")
-
-    @property
-    def lost_params(self):
-        """Return which parameters have no value, (p,) bool; call after `state`.
-
-        Parameters without a value change along directions without an optimum.
-        """
-        state = self.cached_state
-        if state is None or state.recession is None:
-            return np.zeros(self.layout.size, dtype=bool)
-        return self.layout.to_public(state.recession.lost)
-
-    def describe_undetermined(self, directions, consequence=_NAN, of="the refit"):
-        """Return sentences telling which parameters the samples of a refit leave open."""
-        names = np.array(self.names_in_warnings())[lost_params(self.layout, directions)]
-        listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-        flat = self.layout.to_public(directions[0])
-        flat = self.name_terms(flat / np.abs(flat).max())
-        return (
-            f"The samples of {of} do not determine {len(names)} parameter(s), {listed}: "
-            f"the objective is flat along {flat}.{consequence and ' ' + consequence} Drop "
-            "one of the features, or add a penalty."
-        )
-
-    def describe_direction(self, direction, objective=None):
-        """Return a sentence telling that an objective has no minimum.
-
-        Parameters
-        ----------
-        direction : ndarray of shape (K, D)
-            From `existence.recession_direction`.
-        objective : Objective or None, default=None
-            The objective that decreases along it, None for the fit's own objective.
-        """
-        consequence = ""
-        if objective is None:
-            objective = self.objective
-            consequence = (
-                " The parameters in this direction are only where the solver stopped, and "
-                "results about them have no meaning."
-            )
-        layout, design = self.layout, objective.design
-        weight = np.abs(direction)
-        if weight[:, : design.n_features].any():  # in units of the features
-            present = (objective.sample_weight > 0)[:, None].astype(np.float64)
-            weight = weight * np.sqrt(design.squared_adjoint(present)[0])
-        terms = self.name_terms(layout.to_public(direction), layout.to_public(weight))
-        moving = existence.moving_rows(objective, direction).sum()
-        total = np.sum(objective.sample_weight > 0)
-        remedy = "Add a penalty, or drop or merge the features in it"
-        if not direction[:, : design.n_features].any():
-            remedy = "Give weight to samples of other targets, or penalise the intercept"
-        return (
-            f"There is no optimum: the objective falls forever along {terms}, because the "
-            f"loss of {moving} of {total} samples does and that of the others stays "
-            f"(separation).{consequence} {remedy}."
-        )
-
-
-def lost_params(layout, directions):
-    """Return which entries in `params_` change along any given direction, (p,) bool."""
-    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)

@@ -11,7 +11,8 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.optimum import optimum_from, refine_optimum
-from skinfluence.problem.kinds import kind_of, lost_params, no_bound
+from skinfluence.problem.directions import lost_params
+from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions
 from skinfluence.problem.requests import NEW

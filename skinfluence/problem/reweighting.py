@@ -7,8 +7,8 @@ from skinfluence.blocks import row_blocks
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases
 from skinfluence.namespaces import to_host
+from skinfluence.problem.directions import lost_params
 from skinfluence.problem.jumps import warn_of_jumps
-from skinfluence.problem.kinds import lost_params
 from skinfluence.problem.requests import NEW
 
 
