@@ -87,6 +87,14 @@ class Directions:
         )
 
 
-def lost_params(layout, directions):
-    """Return which entries in `params_` change along any given direction, (p,) bool."""
-    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
+def lost_params(layout, directions, scales=None):
+    """Return which entries in `params_` change along any given direction, (p,) bool.
+
+    With `ColumnScales` without some rows, `params_` are those after refitting the scaler. Its
+    means differ, so an intercept that compensates a constant column is determined there.
+    """
+    lost = removal.depends(directions)
+    if scales is not None and scales.is_centred.any():
+        # A constant column has no scale, so only the intercepts are those of the refit.
+        lost[:, -1] = removal.depends(scales.to_refit(directions))[:, -1]
+    return layout.to_public(lost[None])[0].astype(bool)

@@ -408,7 +408,13 @@ class Doubts(Directions):
             told += f" {base.point.objective.formulation.loss.if_lost}"
             cases.tell(unsolved, "the objective is singular or did not converge", told)
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
-        params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
+
+        def open_names(case, directions):
+            scales = cases.objective(case).scales if has_scales else None
+            return ", ".join(names[lost_params(layout, directions, scales)][:4])
+
+        has_scales = base.point.objective.scales is not None and cases.objective is not None
+        params = {c: open_names(c, V) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
         told = f"{NO_VALUE} A quadratic penalty determines them."
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")

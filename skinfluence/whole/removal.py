@@ -17,10 +17,11 @@ from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
+from skinfluence.problem.directions import lost_params
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.removal import RemovalAnswers
-from skinfluence.problem.requests import NEW, Output, Removal
+from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.first_order import FirstOrderPipeline
@@ -145,10 +146,25 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return out
         scaled = self.scaled_without(groups)
         if scaled is not None:
-            scaled.leave_out_params(request, Output(out=out))
-            return self._rescale(out, groups)
+            return self._scaled_params(scaled, request, out)
         cases = Cases.of_groups(groups)
         return self.write_params(cases, self.each, request, out, groups.rows)
+
+    def _scaled_params(self, scaled, request, out):
+        """Write `leave_out_params` from a problem with another penalty for each group."""
+        base, request = scaled.start_removal(request)
+        objective, groups = base.point.objective, request.groups
+        layout = objective.formulation.layout
+
+        def emit(indices, _rows, theta):
+            out[indices] = layout.to_public(theta)
+
+        undetermined = list(scaled.remove(base, request, emit))
+        self._rescale(out, groups)
+        for group, directions in undetermined:
+            scales = objective.without(groups.rows(group)).scales
+            out[group, lost_params(layout, directions, scales)] = np.nan
+        return out
 
     def leave_out_loss(self, X, y, request, output=NEW):
         request = self.resolve(request)
