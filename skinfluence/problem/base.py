@@ -472,11 +472,7 @@ class ProblemBase(SampleChecks, Doubts):
             or not state.point.is_current()
         ):
             point = self.evaluate(objective)
-            why = self.why_no_scale()
-            if why is not None:  # whether rounding leaves a Hessian or not
-                raise SingularHessianError(why)
-            with self.naming_directions():
-                factor = solver.factorise(point)
+            factor = self.factorise(solver, point)
             state = State(self.fitted, key, solver, point, factor)
             self.estimator._influence_state = state
         if quiet:

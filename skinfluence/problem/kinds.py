@@ -331,6 +331,14 @@ class Doubts(Directions):
             )
         return bool(lost)
 
+    def factorise(self, solver, point):
+        """Return a solver's factor at a point, or raise an error that names directions."""
+        why = self.why_no_scale()
+        if why is not None:  # whether rounding leaves a Hessian or not
+            raise SingularHessianError(why)
+        with self.naming_directions():
+            return solver.factorise(point)
+
     @contextmanager
     def naming_directions(self):
         """Raise a solver's SingularHessianError again with parameter names.
