@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import column_or_1d
 
+from skinfluence.blocks import row_blocks
 from skinfluence.checks import shown
 from skinfluence.exceptions import warn
 
@@ -62,6 +63,38 @@ class Groups:
         for line, r in zip(out, rows, strict=True):
             line[: len(r)] = r
         return out
+
+    def stacks(self, chosen, group_bytes, *, largest=np.inf, n_jobs=None):
+        """Return index arrays of groups with similar sizes, as many as memory allows.
+
+        Parameters
+        ----------
+        chosen : ndarray
+            Indices of groups.
+        group_bytes : callable
+            Maps a number of rows to the bytes that a group takes, padded to it.
+        largest : int, default=inf
+            Number of rows up to which groups share a stack.
+        n_jobs : int or None, default=None
+            Number of threads that work on stacks at the same time.
+        """
+        sizes = self.sizes()[chosen]
+        order = chosen[np.argsort(sizes, kind="stable")]
+        sizes = np.sort(sizes)
+        stacks, start = [], 0
+        while start < len(order):
+            # A stack takes groups up to twice as large as its smallest one, padded. Single
+            # rows are never padded.
+            limit = 2 * sizes[start] if sizes[start] > 1 else 1
+            stop = int(np.searchsorted(sizes, limit, side="right"))
+            a = max(1, int(sizes[stop - 1]))
+            if a > largest:
+                stacks += [order[i : i + 1] for i in range(start, stop)]
+            else:
+                blocks = row_blocks(stop - start, group_bytes(a), n_jobs=n_jobs)
+                stacks += [order[start + b.start : start + b.stop] for b in blocks]
+            start = stop
+        return stacks
 
     def name(self, group):
         """Return a group's name for messages."""

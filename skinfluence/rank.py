@@ -23,6 +23,8 @@ _EPS = np.finfo(np.float64).eps
 _CLEAR = 1e4
 # Relative margin for rounding in singular values and leverages.
 _MARGIN = 1e-3
+# Changes of predictions below this share of the largest count as this share of it.
+_SMALL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,57 @@ class Spectrum:
         if self.is_exact or not self.kept.any():
             return 0.0
         return float(self.values[~self.kept][0] / self.values[self.kept][-1])
+
+    def turning(self, design, weight, theta, residual):
+        """Return which share of each row's influence the turning directions have, (n,).
+
+        With u_j = v_j'(x - mean), b_j = v_j'coef, squared singular values l_j and
+        c_j = sum_i w_i u_ij r_i, the influence of a row on the coefficients along v_j is
+
+            u_a r / l_a + u_a / l_a sum_b u_b c_b / (l_a - l_b)     kept a, sum over dropped b
+            u_b sum_a u_a b_a / (l_a - l_b)                     dropped b, sum over kept a
+
+        and first-order results have its first term alone. The share is that of the others
+        in the changes of training predictions. Changes count as at least `_SMALL` times the
+        largest one.
+
+        Parameters
+        ----------
+        design : Design
+            The features.
+        weight : ndarray of shape (n,)
+            Weights of the rows.
+        theta : ndarray of shape (K, D)
+            Coefficients, and intercepts if there are any.
+        residual : ndarray of shape (n, K)
+            Targets less predictions r.
+        """
+        n, d = design.n_rows, design.n_features
+        kept, squares = self.kept, self.values**2
+        kept_squares, dropped_squares = squares[kept], squares[~kept]
+        gaps = kept_squares[:, None] - dropped_squares
+        coef = theta[:, :d] @ self.vectors[kept].T
+        blocks = row_blocks(n, 8 * 6 * d)
+        pull = np.zeros((len(theta), len(dropped_squares)))
+        for rows in blocks:
+            x = design.take(rows).rows()[:, :d] - self.mean
+            pull += (weight[rows, None] * residual[rows]).T @ (x @ self.vectors[~kept].T)
+        omitted, present = np.zeros(n), np.zeros(n)
+        for rows in blocks:
+            u = (design.take(rows).rows()[:, :d] - self.mean) @ self.vectors.T
+            u_kept, u_dropped = u[:, kept], u[:, ~kept]
+            for one, of_dropped, r in zip(coef, pull, residual[rows].T, strict=True):
+                along_kept = u_kept * (u_dropped @ (of_dropped / gaps).T)
+                along_dropped = u_dropped * (u_kept @ (one[:, None] / gaps))
+                omitted[rows] += np.sum(along_kept**2 / kept_squares, axis=1)
+                omitted[rows] += np.sum(along_dropped**2 * dropped_squares, axis=1)
+                present[rows] += np.sum(u_kept**2 / kept_squares, axis=1) * r**2
+                if design.fit_intercept:
+                    present[rows] += r**2 / weight.sum()
+        least = _SMALL**2 * present.max(initial=0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.sqrt(omitted / np.maximum(present, least))
+        return np.where(omitted > 0, share, 0.0)
 
     def may_change(self, design, weight, rows):
         """Return whether the null directions may change without groups of rows, (b,) bool.

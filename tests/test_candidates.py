@@ -144,6 +144,10 @@ def test_steps_that_cannot_learn_from_a_candidate_are_named():
     with pytest.warns(InfluenceWarning, match=named):
         result = rank_candidates(pipe, *rest, n_confirmed=0)
     assert np.isfinite(result.loss_change).all()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InfluenceWarning)
+        rank_candidates(pipe, *(given[beyond][:3] for given in rest[:2]), *rest[2:])
+    assert not any("predicts loss_change" in str(w.message) for w in caught)
     random = make_pipeline(StandardScaler(), Nystroem(n_components=8), clf).fit(X, y)
     with pytest.warns(InfluenceWarning, match=r"fitted: .*So does confirmed_change\."):
         rank_candidates(random, *rest, n_confirmed=1)

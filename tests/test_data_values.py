@@ -83,6 +83,20 @@ def test_values_are_the_means_over_all_coalitions(kind, beta, weight):
         assert found.sample_values.sum() == pytest.approx(total, rel=1e-9)
 
 
+def test_few_permutations_do_not_pretend_to_know_more():
+    X, y, w, Xq, yq = few()
+    reg = Ridge(2.0).fit(X, y, w)
+    expected = by_definition(lambda size: 1 / (FEW * comb(FEW - 1, size)))
+    off = []
+    for seed in range(10):
+        options = {"n_coalitions": 3 * FEW, "random_state": seed}
+        found = data_values(reg, Xq, yq, kind="shapley", **options)
+        off.append((found.sample_values - expected) / found.standard_errors)
+    off = np.abs(off)
+    assert np.mean(off < 2) > 0.9
+    assert 0.6 < np.sqrt(np.mean(off**2)) < 1.4
+
+
 @pytest.mark.parametrize("whole", [False, True], ids=["estimator", "pipeline"])
 def test_utilities_are_scores_of_fits_on_the_coalitions(whole):
     X, y, _ = data("cancer")

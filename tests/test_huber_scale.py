@@ -1,6 +1,7 @@
 """Huber's scale may fall to 0 on the way to an optimum, or at it."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -88,3 +89,22 @@ def test_the_scale_is_no_output_of_an_interval():
     for method in ("newton", "exact"):
         found = jackknife_plus_interval(reg, X[:1], method=method)
         np.testing.assert_allclose(found, [[111.757, 296.269]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "seed", "heavy"), [(20, 1, 30.0), (60, 2, 100.0)])
+def test_a_heavy_row_that_is_fitted_exactly_is_named_with_a_remedy(n, seed, heavy):
+    """Rounding leaves a Hessian at the first scale, 2e-7, and none at the second, 3e-6."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    y = X @ [1, 2, -1] + rng.normal(size=n)
+    weight = np.ones(n)
+    weight[5] = heavy
+    reg = HuberRegressor().fit(X, y, weight)
+    with pytest.raises(np.linalg.LinAlgError, match=r"exact for .* such as row 5") as error:
+        reg.influence_loss(X[:2], y[:2])
+    epsilon = float(re.search(r"Use epsilon=([\d.]+)", str(error.value))[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reg = HuberRegressor(epsilon=epsilon, tol=1e-9, max_iter=1000).fit(X, y, weight)
+        assert reg.scale_ > 0.1
+        reg.influence_loss(X[:2], y[:2])

@@ -1,6 +1,5 @@
 """l1 penalties: derivatives on the support, refits by scikit-learn where it changes."""
 
-import re
 import warnings
 
 import numpy as np
@@ -42,19 +41,18 @@ def test_zeros_stay_zero(case):
 
 
 @each
-def test_exact_removal_is_the_refit_of_every_row_and_counts_the_changes(case):
+def test_exact_removal_is_the_refit_of_every_row_without_a_warning(case):
     fitted = case.fit()
     estimator = frozen(case, fitted)
     n = len(case.data()[1])
-    with pytest.warns(InfluenceWarning, match="scikit-learn refitted them") as caught:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InfluenceWarning)
         params = fitted.leave_out_params(method="exact")
     refits = [params_without(estimator, case, row) for row in range(n)]
     for found, refit in zip(params, refits, strict=True):
         assert relative_error(found, refit) < 1e-7
     changed = sum(not np.array_equal(signs(fitted, refit), signs(fitted)) for refit in refits)
     assert 0 < changed < n / 2
-    assert re.match(rf"Without {changed} of {n} group", str(caught[0].message))
-    assert caught[0].filename == __file__
 
 
 def test_units_of_features_do_not_matter():
@@ -81,16 +79,14 @@ def test_only_groups_that_change_the_support_are_refitted(monkeypatch):
         return refit(problem, objective)
 
     monkeypatch.setattr(FittedProblem, "refit_on", counted)
-    with pytest.warns(InfluenceWarning, match="refitted"):
-        reg.leave_out_params(method="exact")
+    reg.leave_out_params(method="exact")
     everything = len(refitted)
     assert everything < 30
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reg.leave_out_params()
     assert len(refitted) == 2 * everything
-    with pytest.warns(InfluenceWarning, match="refitted"):
-        reg.leave_out_params(method="exact", groups=[[97], [0]])
+    reg.leave_out_params(method="exact", groups=[[97], [0]])
     assert len(refitted) == 2 * everything + 1
 
 
@@ -113,9 +109,7 @@ def test_a_group_without_an_optimum_on_the_support_is_refitted():
         refit.fit(problem.X[kept], problem.y[kept], problem.w[kept])
         return np.append(refit.coef_, refit.intercept_)
 
-    with pytest.warns(InfluenceWarning, match="refitted them") as caught:
-        params = fitted.leave_out_params(method="exact")
-    assert len(caught) == 1
+    params = fitted.leave_out_params(method="exact")
     for row in np.flatnonzero(problem.w > 0):
         assert relative_error(params[row], without(row)) < 1e-5
     refit = without(10)
@@ -165,8 +159,7 @@ def test_predictions_are_those_of_cross_val_predict():
     X, y, _ = data("diabetes")
     estimator = ElasticNet(alpha=0.3, **DESCENT)
     cv = KFold(5, shuffle=True, random_state=0)
-    with pytest.warns(InfluenceWarning, match="refitted"):
-        found = clone(estimator).fit(X, y).leave_out_predict(cv=cv, method="exact")
+    found = clone(estimator).fit(X, y).leave_out_predict(cv=cv, method="exact")
     np.testing.assert_allclose(found, cross_val_predict(estimator, X, y, cv=cv), atol=1e-8)
 
 

@@ -223,6 +223,7 @@ def test_identified_parameters_behind_a_step_are_those_of_the_refit(step):
     plain = clone(pipe).fit(X[kept][:, [0, 1, 3]], y[kept])
     assert "coef[x2]" in np.array(ours.param_names())[np.isnan(params[2])]
     assert params[2, 0] == pytest.approx(plain[-1].coef_[0, 0], rel=1e-6)
+    assert params[2, -1] == pytest.approx(plain[-1].intercept_[0], rel=1e-5)
     assert np.isnan(losses[~kept, 2]).all()
     proba = plain.predict_proba(X[kept][:, [0, 1, 3]])[np.arange(kept.sum()), y[kept]]
     np.testing.assert_allclose(losses[kept, 2], -np.log(proba), rtol=1e-6, atol=1e-9)

@@ -149,10 +149,11 @@ def rank_candidates(
     additions = _Additions(problem, hessian_solver, n_jobs)
     loss_before = additions.loss(validation, additions.full.theta)
     change = additions.predict(more, validation) - loss_before
-    reason = None
+    reason, frozen, why = None, np.zeros(len(change), dtype=bool), ""
     if problem.is_whole:
         reason = why_no_refit(problem)
-        change += _moved_by_steps(problem, X, X_val, y_val, hessian_solver, reason)
+        moved, frozen, why = _moved_by_steps(problem, X, X_val, y_val, hessian_solver)
+        change += moved
     indices = np.argsort(change, kind="stable")
     if problem.is_whole and reason is None:
         confirmed = [
@@ -165,7 +166,10 @@ def rank_candidates(
             for row in indices[:n_confirmed]
         ]
     confirmed = np.array(confirmed)
-    _warn_of_difference(change[indices[:n_confirmed]], confirmed)
+    if reason is None:  # refits show by how much the frozen steps matter
+        frozen[indices[:n_confirmed][np.isfinite(confirmed)]] = False
+    _warn_of_frozen_steps(problem, frozen, why, reason)
+    _warn_of_difference(problem, change[indices[:n_confirmed]], confirmed)
     return Result(
         indices=indices,
         loss_change=change,
@@ -174,14 +178,16 @@ def rank_candidates(
     )
 
 
-def _warn_of_difference(predicted, confirmed):
-    """Warn if refits confirm other changes than those predicted by one Newton step."""
+def _warn_of_difference(problem, predicted, confirmed):
+    """Warn if refits confirm other changes than those predicted."""
     known = np.isfinite(confirmed)
     largest = np.abs(confirmed[known]).max(initial=np.finfo(np.float64).tiny)
     apart = np.abs(predicted - confirmed)[known].max(initial=0.0)
     if apart > _APART * largest:
+        steps = ", with the steps before it to first order," if problem.is_whole else ""
         warn(
-            "One Newton step does not reach the model with another sample: loss_change is off "
+            f"One Newton step{steps} does not reach the model with another sample: "
+            "loss_change is off "
             f"from confirmed_change by up to {100 * apart / largest:.0f} % of the largest one "
             "of these, and that of other candidates may be off by as much. Confirm more of "
             "them (n_confirmed), or fit on more samples or with a stronger penalty."
@@ -198,32 +204,35 @@ def _check_model(problem):
         )
 
 
-def _moved_by_steps(problem, X, X_val, y_val, hessian_solver, no_refit):
+def _moved_by_steps(problem, X, X_val, y_val, hessian_solver):
     """Return the change in the mean validation loss through the steps of a pipeline, (m,).
 
-    It is 0 with a warning if it is unknown; `no_refit` tells why no refit confirms the order.
+    A mask (m,) tells for which candidates it is unknown and left out, and a clause why.
     """
     try:
         change = problem.loss_moved_by_steps(X, X_val, y_val, hessian_solver)
     except UnsupportedEstimatorError:
         change = np.zeros(count_rows(X))
-        frozen, which = np.ones(len(change), dtype=bool), "the candidates"
-    else:
-        frozen = problem.chain.outside(X).any(axis=0)
-        which = (
-            f"{np.sum(frozen)} candidate(s), such as row {np.argmax(frozen)}, which have "
-            "values beyond those that a step learned, or new words or categories,"
-        )
-    if frozen.any():
-        learned = learning_steps(problem.steps)
-        confirmed = "confirmed_change is that of refits of the whole pipeline."
-        if no_refit is not None:
-            confirmed = f"So does confirmed_change. The reason: {no_refit}"
-        warn(
-            f"rank_candidates predicts loss_change of {which} with the steps before the model "
-            f"as they were fitted: {', '.join(learned)}. {confirmed}"
-        )
-    return change
+        return change, np.ones(len(change), dtype=bool), ""
+    why = "which have values beyond those that a step learned, or new words or categories, "
+    return change, problem.chain.outside(X).any(axis=0), why
+
+
+def _warn_of_frozen_steps(problem, frozen, why, no_refit):
+    """Warn of candidates, a mask (m,), whose predictions keep the steps before the model.
+
+    `why` tells what they have, `no_refit` why refits keep these steps, too.
+    """
+    if not frozen.any():
+        return
+    confirmed = "confirmed_change is that of refits of the whole pipeline."
+    if no_refit is not None:
+        confirmed = f"So does confirmed_change. The reason: {no_refit}"
+    warn(
+        f"rank_candidates predicts loss_change of {np.sum(frozen)} candidate(s), such as row "
+        f"{np.argmax(frozen)}, {why}with the steps before the model as they were fitted: "
+        f"{', '.join(learning_steps(problem.steps))}. {confirmed}"
+    )
 
 
 def _whole_loss_with(problem, X, y, more, row, X_val, y_val):

@@ -42,6 +42,8 @@ KINDS = get_args(Kind)
 
 # Coalitions for "banzhaf", and permutations for the others, unless the caller says otherwise.
 _COALITIONS, _PERMUTATIONS = 2000, 10
+# Permutations as which the mean variance over samples counts in each standard error.
+_SHARED = 10
 # Sizes of coalitions that together have less than this share of the weight are left out.
 _NEGLIGIBLE = 1e-4
 
@@ -142,6 +144,8 @@ def data_values(
     weighs more in small ones, as it does in a fit on them. "banzhaf" is estimated by maximum
     sample reuse [1]_: a value is the mean utility of coalitions with the sample minus that of
     those without. The other two average the changes along random permutations [2]_, [3]_.
+    Their standard errors take part of the variance from all samples, because few permutations
+    begin with any one of them.
 
     References
     ----------
@@ -379,6 +383,10 @@ def _permutations(utilities, weight, n_permutations, rng, nothing):
         squares += change**2
     mean = total / n_permutations
     variance = np.maximum(squares - n_permutations * mean**2, 0.0) / (n_permutations - 1)
+    # The first samples of a permutation change the score most. Few permutations show this
+    # for few samples, so the variance of all samples counts as that of some permutations.
+    share = _SHARED / (_SHARED + n_permutations)
+    variance = share * variance.mean() + (1.0 - share) * variance
     return mean, np.sqrt(variance / n_permutations)
 
 

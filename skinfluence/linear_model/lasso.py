@@ -72,10 +72,9 @@ class ElasticNet(CoordinateDescentMixin, linear_model.ElasticNet):
     The intercepts are not penalised. Row i contributes the fraction w_i/S to the penalty.
 
     Influence is the derivative on the support: coefficients at zero stay at zero and all
-    signs stay the same. This also holds for removal with "influence" and "newton". With
-    "exact", scikit-learn refits the groups that change the support, and a warning says how
-    many there are. With ``positive=True``, coefficients at 0 stay there as long as the
-    gradient pushes them against the bound.
+    signs stay the same. This also holds for removal with "influence". With "newton" and
+    "exact", scikit-learn refits the groups that change the support. With ``positive=True``,
+    coefficients at 0 stay there as long as the gradient pushes them against the bound.
 
     Examples
     --------
@@ -97,9 +96,9 @@ class Lasso(CoordinateDescentMixin, linear_model.Lasso):
 
         F = 1/2 sum_i w_i sum_k (y_ik - eta_ik)^2 + S alpha sum_k |coef_k|_1
 
-    The intercepts are not penalised. Influence is the derivative on the support. With
-    "exact" removal, scikit-learn refits the groups that change the support, and a warning
-    says how many there are. ``positive=True`` works as in `ElasticNet`.
+    The intercepts are not penalised. Influence is the derivative on the support. In removal
+    by "newton" and "exact", scikit-learn refits the groups that change the support.
+    ``positive=True`` works as in `ElasticNet`.
 
     Examples
     --------

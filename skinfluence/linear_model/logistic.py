@@ -30,8 +30,8 @@ class LogisticRegression(InfluenceEstimatorMixin, linear_model.LogisticRegressio
     (softmax).
 
     If r > 0, influence is the derivative on the support: coefficients at zero stay at zero
-    and all signs stay the same. With "exact" removal, scikit-learn refits the groups that
-    change the support, and a warning says how many there are.
+    and all signs stay the same. In removal by "newton" and "exact", scikit-learn
+    refits the groups that change the support.
 
     Examples
     --------

@@ -31,8 +31,8 @@ class Ridge(InfluenceEstimatorMixin, linear_model.Ridge):
 
     The intercepts are not penalised. With ``positive=True`` influence is the derivative on
     the active set: coefficients at 0 stay there as long as the gradient pushes them against
-    the bound. "exact" removal lets scikit-learn refit the groups that change the active set,
-    and a warning says how many there are.
+    the bound. In removal by "newton" and "exact", scikit-learn refits the groups that change
+    the active set.
 
     Examples
     --------

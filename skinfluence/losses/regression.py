@@ -41,8 +41,9 @@ class HalfSquaredLoss(SquaredLoss):
         return np.ones_like(raw_prediction)
 
 
-# A fitted scale is 0 if it is smaller, in units of the quartiles' distance of the targets.
-_NO_SCALE = 1e-6
+# A fitted scale is 0 if it is smaller, in units of the quartiles' distance of the targets. If
+# most rows are beyond epsilon, which no other scale allows, the second bound applies.
+_NO_SCALE, _FEW_WITHIN = 1e-6, 1e-4
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,10 @@ class HuberLoss(Loss):
         """
         u, sigma = self._scaled(target, raw_prediction)
         spread = np.subtract(*np.percentile(target, [75, 25]))
-        if not sigma[0] <= _NO_SCALE * spread:
-            return None
         exact = np.abs(u) <= self.epsilon
+        limit = _FEW_WITHIN if 2 * exact.sum() < len(exact) else _NO_SCALE
+        if not sigma[0] <= limit * spread:
+            return None
         W, V = weight[exact].sum(), weight[~exact].sum()
         heaviest = np.argmax(np.where(exact, weight, -1.0))
         told = (

@@ -21,8 +21,8 @@ class RemovalMixin:
     groups. "newton" takes one Newton step on the reduced objective, which is exact for squared
     loss. Groups for which this step is not accurate to about 1 % get further steps. "exact"
     agrees with scikit-learn's refit: the error is usually below 1e-8 times the parameter
-    change, and the largest measured is 3e-7. If scikit-learn itself refits a group, a warning
-    tells so, and the result is as exact as its solver.
+    change, and the largest measured is 3e-7. If a support changes or an active set cannot be
+    followed, scikit-learn itself refits the group, and the result is as exact as its solver.
 
     All three start at the optimum with all rows, so they predict the converged refit even if
     the fit has not converged. Hyperparameters stay as fitted. "balanced" class weights and

@@ -25,8 +25,9 @@ from skinfluence.kinks import kink_change
 from skinfluence.namespaces import to_host
 from skinfluence.objective import curvature_change, gradient_shift
 from skinfluence.optimum import find_optimum, newton_correction
+from skinfluence.problem.directions import lost_params
 from skinfluence.problem.fitted import FittedObjective
-from skinfluence.problem.kinds import Doubts, kind_of, lost_params
+from skinfluence.problem.kinds import Doubts, kind_of
 from skinfluence.problem.samples import SampleChecks
 from skinfluence.solvers import get_solver
 
@@ -471,8 +472,7 @@ class ProblemBase(SampleChecks, Doubts):
             or not state.point.is_current()
         ):
             point = self.evaluate(objective)
-            with self.naming_directions():
-                factor = solver.factorise(point)
+            factor = self.factorise(solver, point)
             state = State(self.fitted, key, solver, point, factor)
             self.estimator._influence_state = state
         if quiet:

@@ -16,6 +16,7 @@ from skinfluence._compat import TOL_DECIDES_RANK
 from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorError, warn
 from skinfluence.optimum import polish
 from skinfluence.problem import repeated_fit
+from skinfluence.problem.directions import NO_VALUE, Directions, lost_params
 
 # Largest difference between the active set's predictions and the fit's, relative to the
 # largest prediction, that gives no warning.
@@ -24,12 +25,9 @@ _LOST_PATH = 0.05
 _BEYOND = 1 + 1e-6
 # Share by which fits of losses with kinks may differ, because liblinear stops early.
 _KINKED = 0.02
-# Warn if dropped least squares directions mix into kept ones by more than this share.
-_MIXED = 0.02
-_NAN = (
-    "Results about these parameters are NaN, and so are those about predictions and losses "
-    "that depend on them."
-)
+# Singular values that least squares drops are not looked at if they are smaller than this
+# share of the kept ones. Warn if a row's influence lacks more than this share.
+_MIXED, _LACKS = 1e-3, 0.05
 
 
 def kind_of(problem, formulation=None):
@@ -291,19 +289,28 @@ class Kinked(Smooth):
         return point.theta, np.isfinite(point.misfit)
 
 
-class Doubts:
-    """Warns about doubtful points, and names the directions without an optimum."""
+class Doubts(Directions):
+    """Warns about doubtful points and about results without a value."""
 
     def warn_of_mixing(self, state):
         """Warn if directions that least squares drops have variance that matters."""
         spectrum = getattr(state.point.objective, "spectrum", None)
-        if spectrum is not None and spectrum.mixing > _MIXED:
+        if spectrum is None or spectrum.mixing <= _MIXED:
+            return
+        point, objective = state.point, state.point.objective
+        residual = (objective.target - point.raw_prediction).reshape(objective.n_rows, -1)
+        share = spectrum.turning(
+            objective.design, objective.sample_weight, point.theta, residual
+        )
+        if share.max() > _LACKS:
             lower = ", or lower tol" if TOL_DECIDES_RANK else ""
             warn(
                 "Least squares drops directions of the features whose singular values are up "
                 f"to {spectrum.mixing:.2g} of the smallest one above {spectrum.tol:.2g} times "
-                "the largest: first-order results, which keep the directions fixed, may be "
-                f"off by about this share. Put the features in similar units{lower}."
+                "the largest. First-order results keep the directions fixed, and those of "
+                f"{np.sum(share > _LACKS)} of {len(share)} samples are off by more than "
+                f"{_LACKS:.0%}, of sample {share.argmax()} by {share.max():.2g} times their "
+                f"size. Put the features in similar units{lower}."
             )
 
     def warn_of_misfit(self, state):
@@ -324,6 +331,14 @@ class Doubts:
             )
         return bool(lost)
 
+    def factorise(self, solver, point):
+        """Return a solver's factor at a point, or raise an error that names directions."""
+        why = self.why_no_scale()
+        if why is not None:  # whether rounding leaves a Hessian or not
+            raise SingularHessianError(why)
+        with self.naming_directions():
+            return solver.factorise(point)
+
     @contextmanager
     def naming_directions(self):
         """Raise a solver's SingularHessianError again with parameter names.
@@ -333,7 +348,7 @@ class Doubts:
         try:
             yield
         except SingularHessianError as error:
-            why = self._why_no_scale()
+            why = self.why_no_scale()
             if why is not None:
                 raise SingularHessianError(why) from None
             found = existence.recession_direction(self.objective, self.theta)
@@ -347,24 +362,13 @@ class Doubts:
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
 
-    def _why_no_scale(self):
+    def why_no_scale(self):
         """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
         loss, objective = self.formulation.loss, self.objective
-        if loss.positive_output is None:
+        if loss.positive_output is None or objective.is_distributed:
             return None
         raw = objective.at(self.theta).raw_prediction
         return loss.why_no_scale(objective.target, raw, objective.sample_weight)
-
-    def name_terms(self, direction, weight=None):
-        """Return a direction's largest entries, from (p,), with parameter names.
-
-        Entries are ranked by size, or by weights (p,) if units differ.
-        """
-        weight = np.abs(direction) if weight is None else weight
-        weight = weight / max(weight.max(initial=0.0), np.finfo(np.float64).tiny)
-        names = self.names_in_warnings()
-        largest = [i for i in np.argsort(-weight, kind="stable")[:4] if weight[i] > 0.01]
-        return ", ".join(f"{direction[i]:+.2g} {names[i]}" for i in largest)
 
     def warn_of_cases(self, cases, outcome, base, method):
         """Warn of `Cases` whose results are NaN, or come from a refit by scikit-learn.
@@ -396,10 +400,16 @@ class Doubts:
             told += f" {base.point.objective.formulation.loss.if_lost}"
             cases.tell(unsolved, "the objective is singular or did not converge", told)
         layout, names = base.point.objective.formulation.layout, np.array(self.param_names())
-        params = {c: ", ".join(names[lost_params(layout, V)][:4]) for c, V in flat.items()}
+
+        def open_names(case, directions):
+            scales = cases.objective(case).scales if has_scales else None
+            return ", ".join(names[lost_params(layout, directions, scales)][:4])
+
+        has_scales = base.point.objective.scales is not None and cases.objective is not None
+        params = {c: open_names(c, V) for c, V in flat.items()}
         problem = "the samples do not determine every parameter"
         told = "A quadratic penalty determines them."
-        told = told if self.is_member else f"{_NAN} {told}"
+        told = told if self.is_member else f"{NO_VALUE} {told}"
         cases.tell(flat, problem, told, lambda c: f"{cases.name(c)} ({params[c]})")
         widths = getattr(base, "widths", {})
         if widths:
@@ -408,68 +418,6 @@ class Doubts:
                 f"interval is optimal, of width up to {max(widths.values()):.3g}. The results "
                 "are for its middle, which scikit-learn takes, too, except by rounding."
             )
-        if base.refitted and (method == "exact" or isinstance(base, removal.ActiveSetBase)):
+        if base.refitted:
             share = cases.share(base.refitted)
-            warn(f"{share} {base.why_refitted}: scikit-learn refitted them.")
-
-    @property
-    def lost_params(self):
-        """Return which parameters have no value, (p,) bool; call after `state`.
-
-        Parameters without a value change along directions without an optimum.
-        """
-        state = self.cached_state
-        if state is None or state.recession is None:
-            return np.zeros(self.layout.size, dtype=bool)
-        return self.layout.to_public(state.recession.lost)
-
-    def describe_undetermined(self, directions, consequence=_NAN, of="the refit"):
-        """Return sentences telling which parameters the samples of a refit leave open."""
-        names = np.array(self.names_in_warnings())[lost_params(self.layout, directions)]
-        listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-        flat = self.layout.to_public(directions[0])
-        flat = self.name_terms(flat / np.abs(flat).max())
-        return (
-            f"The samples of {of} do not determine {len(names)} parameter(s), {listed}: "
-            f"the objective is flat along {flat}.{consequence and ' ' + consequence} Drop "
-            "one of the features, or add a penalty."
-        )
-
-    def describe_direction(self, direction, objective=None):
-        """Return a sentence telling that an objective has no minimum.
-
-        Parameters
-        ----------
-        direction : ndarray of shape (K, D)
-            From `existence.recession_direction`.
-        objective : Objective or None, default=None
-            The objective that decreases along it, None for the fit's own objective.
-        """
-        consequence = ""
-        if objective is None:
-            objective = self.objective
-            consequence = (
-                " The parameters in this direction are only where the solver stopped, and "
-                "results about them have no meaning."
-            )
-        layout, design = self.layout, objective.design
-        weight = np.abs(direction)
-        if weight[:, : design.n_features].any():  # in units of the features
-            present = (objective.sample_weight > 0)[:, None].astype(np.float64)
-            weight = weight * np.sqrt(design.squared_adjoint(present)[0])
-        terms = self.name_terms(layout.to_public(direction), layout.to_public(weight))
-        moving = existence.moving_rows(objective, direction).sum()
-        total = np.sum(objective.sample_weight > 0)
-        remedy = "Add a penalty, or drop or merge the features in it"
-        if not direction[:, : design.n_features].any():
-            remedy = "Give weight to samples of other targets, or penalise the intercept"
-        return (
-            f"There is no optimum: the objective falls forever along {terms}, because the "
-            f"loss of {moving} of {total} samples does and that of the others stays "
-            f"(separation).{consequence} {remedy}."
-        )
-
-
-def lost_params(layout, directions):
-    """Return which entries in `params_` change along any given direction, (p,) bool."""
-    return layout.to_public(removal.depends(directions)[None])[0].astype(bool)
+            warn(f"{share} the active set could not be followed: scikit-learn refitted them.")

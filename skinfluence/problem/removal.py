@@ -11,7 +11,8 @@ from skinfluence.exceptions import SingularHessianError, UnsupportedEstimatorErr
 from skinfluence.groups import Cases
 from skinfluence.namespaces import is_device, to_host
 from skinfluence.optimum import optimum_from, refine_optimum
-from skinfluence.problem.kinds import kind_of, lost_params, no_bound
+from skinfluence.problem.directions import lost_params
+from skinfluence.problem.kinds import kind_of, no_bound
 from skinfluence.problem.lazy import LazyRemoval
 from skinfluence.problem.metrics import pooled_predictions, score_known
 from skinfluence.problem.requests import NEW
@@ -170,7 +171,8 @@ class RemovalAnswers(LazyRemoval):
             warn(
                 "No optimum was reached from the fit: Newton's method ended at a Newton "
                 f"decrement of {optimum.decrement:.3g}, and results may be off by as much "
-                f"as it is from the optimum. {self.formulation.loss.if_lost}",
+                "as it is from the optimum. "
+                f"{self.why_no_scale() or self.formulation.loss.if_lost}",
             )
         return point, factor
 

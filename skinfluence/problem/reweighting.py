@@ -8,8 +8,8 @@ from skinfluence.checks import instead_of_labels
 from skinfluence.exceptions import UnsupportedEstimatorError
 from skinfluence.groups import Cases
 from skinfluence.namespaces import to_host
+from skinfluence.problem.directions import lost_params
 from skinfluence.problem.jumps import warn_of_jumps
-from skinfluence.problem.kinds import lost_params
 from skinfluence.problem.requests import NEW
 
 

@@ -53,9 +53,6 @@ class ActiveSetBase:
     open = None
     has_optimum = True
 
-    #: What makes a refit necessary, in a warning.
-    why_refitted = "the active set could not be followed"
-
     #: The step from the point to the optimum: none, because the point is the optimum.
     correction = 0.0
 

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 from joblib import effective_n_jobs
 
-from skinfluence.blocks import row_blocks, run_blocks
+from skinfluence.blocks import run_blocks
 from skinfluence.namespaces import to_host
 from skinfluence.removal.stack import finite
 
@@ -251,26 +251,14 @@ def _forecast(base, groups, stacks, n_jobs):
 
 
 def stacks_of(base, groups, chosen, n_jobs):
-    """Return index arrays of groups with similar sizes, as many as memory allows."""
+    """Return index arrays of groups that take their steps together."""
     K, D = base.theta.shape
-    sizes = groups.sizes()[chosen]
-    order = chosen[np.argsort(sizes, kind="stable")]
-    sizes = np.sort(sizes)
     outputs = K if base.point.objective.coupled else 1
-    stacks, start = [], 0
-    while start < len(order):
-        # A stack takes groups up to twice as large as its smallest one, padded. Single rows
-        # are never padded.
-        limit = 2 * sizes[start] if sizes[start] > 1 else 1
-        stop = int(np.searchsorted(sizes, limit, side="right"))
-        a = max(1, int(sizes[stop - 1]))
-        if a > D:
-            stacks += [order[i : i + 1] for i in range(start, stop)]
-        else:
-            blocks = row_blocks(stop - start, stack_bytes(a, K, D, outputs), n_jobs=n_jobs)
-            stacks += [order[start + b.start : start + b.stop] for b in blocks]
-        start = stop
-    return stacks
+
+    def group_bytes(a):
+        return stack_bytes(a, K, D, outputs)
+
+    return groups.stacks(chosen, group_bytes, largest=D, n_jobs=n_jobs)
 
 
 def stack_bytes(a, K, D, outputs):

@@ -31,14 +31,11 @@ class SupportBase(Base):
 
     refit: object = None
 
-    #: What makes a refit necessary, in a warning.
-    why_refitted = "other coefficients are zero, or have other signs"
-
     @classmethod
     def of(cls, base, refit):
         """Return the same start as a base, plus a function that refits."""
         known = {f.name: getattr(base, f.name) for f in fields(base)}
-        return cls(**known | {"refit": refit, "refitted": []})
+        return cls(**known | {"refit": refit})
 
     def remove(self, rows, method):
         """Return (theta, decrement, converged) for groups of rows (b, a), padded by -1.
@@ -53,8 +50,7 @@ class SupportBase(Base):
             for j in np.flatnonzero(~holds | at_edge):
                 objective = self.point.objective.without(rows[j][rows[j] >= 0])
                 if not holds[j]:
-                    self._refit(objective, theta[j])
-                    converged[j] = True
+                    theta[j], converged[j] = self.refit(objective), True
                 self._note(rows[j].tobytes(), objective, theta[j])
         return theta, decrement, converged
 
@@ -67,10 +63,7 @@ class SupportBase(Base):
                     self._note(id(objective), objective, theta[j])
                 continue
             found = self._follow(objective, theta[j] if converged[j] else self.theta)
-            if found is None:
-                self._refit(objective, theta[j])
-            else:
-                theta[j] = found
+            theta[j] = self.refit(objective) if found is None else found
             self._note(id(objective), objective, theta[j])
             converged[j] = True
         return theta, converged
@@ -119,11 +112,6 @@ class SupportBase(Base):
             if l1_support.is_optimum(objective, theta):
                 return theta
         return None
-
-    def _refit(self, objective, out):
-        """Write scikit-learn's refit on an objective into out (K, D)."""
-        out[...] = self.refit(objective)
-        self.refitted.append(objective)
 
     def _hold(self, rows, theta):
         """Return whether each optimum on the support satisfies all conditions, (b,) bool.

@@ -17,11 +17,12 @@ from skinfluence.column_scales import Cancellation
 from skinfluence.exceptions import UnsupportedEstimatorError, warn
 from skinfluence.groups import Cases, Groups, check_indices
 from skinfluence.namespaces import to_host
+from skinfluence.problem.directions import lost_params
 from skinfluence.problem.jumps import warn_of_jumps
 from skinfluence.problem.metrics import MetricAnswers, flat_rows
 from skinfluence.problem.refits import OF_ONE
 from skinfluence.problem.removal import RemovalAnswers
-from skinfluence.problem.requests import NEW, Output, Removal
+from skinfluence.problem.requests import NEW, Removal
 from skinfluence.problem.updates import UpdateAnswers
 from skinfluence.whole.data import take_rows
 from skinfluence.whole.first_order import FirstOrderPipeline
@@ -147,10 +148,25 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
             return out
         scaled = self.scaled_without(groups)
         if scaled is not None:
-            scaled.leave_out_params(request, Output(out=out))
-            return self._rescale(out, groups)
+            return self._scaled_params(scaled, request, out)
         cases = Cases.of_groups(groups)
         return self.write_params(cases, self.each, request, out, groups.rows)
+
+    def _scaled_params(self, scaled, request, out):
+        """Write `leave_out_params` from a problem with another penalty for each group."""
+        base, request = scaled.start_removal(request)
+        objective, groups = base.point.objective, request.groups
+        layout = objective.formulation.layout
+
+        def emit(indices, _rows, theta):
+            out[indices] = layout.to_public(theta)
+
+        undetermined = list(scaled.remove(base, request, emit))
+        self._rescale(out, groups)
+        for group, directions in undetermined:
+            scales = objective.without(groups.rows(group)).scales
+            out[group, lost_params(layout, directions, scales)] = np.nan
+        return out
 
     def leave_out_loss(self, X, y, request, output=NEW):
         request = self.resolve(request)
@@ -232,11 +248,11 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.become(refit, self.data.without(rows))
 
     def add_samples(self, X, y, sample_weight=None, *, hessian_solver="auto"):
-        rows = X
+        rows, named = X, None
         if hasattr(self.data.X, "columns") and not hasattr(X, "columns"):
             # The steps may select columns by name.
-            data = self.data.append(X, y, sample_weight)
-            rows = take_rows(data.X, np.arange(self.data.n_rows, data.n_rows))
+            named = self.data.append(X, y, sample_weight)
+            rows = take_rows(named.X, np.arange(self.data.n_rows, named.n_rows))
         form, weight = self.objective.formulation, [to_host(self.objective.sample_weight)]
         _, not_taken = attempt(self.transform, rows)
         if not_taken is None:  # the samples must pass the model's checks
@@ -250,7 +266,7 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         self.check_refits()
 
         def fit_again():
-            data = self.data.append(X, y, sample_weight)
+            data = named or self.data.append(X, y, sample_weight)
             return data, self.refit(data, np.concatenate(weight), "exact")
 
         found, error = attempt(fit_again)
@@ -376,9 +392,12 @@ class WholeRemoval(WholeMetrics, PipelineRefits):
         """Convert parameters (G, p) from current to refitted scales, in place."""
         objective = self.scaled.objective
         layout, design = objective.formulation.layout, objective.design
-        a = groups.sizes().max(initial=1)
-        for block in row_blocks(len(groups), 24 * a * design.n_columns):
-            rows = groups.padded(np.arange(block.start, block.stop))
+
+        def group_bytes(a):
+            return 24 * a * design.n_columns
+
+        for block in groups.stacks(np.arange(len(groups)), group_bytes):
+            rows = groups.padded(block)
             theta, counts = layout.from_public(params[block]), (rows >= 0).sum(axis=1)
             theta = objective.scales.to_refit(theta, design.groups(rows), counts)
             params[block] = layout.to_public(theta)
