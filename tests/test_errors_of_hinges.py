@@ -44,6 +44,7 @@ def test_the_squared_loss_that_the_refusal_names_has_them(fitted):
     model = from_fitted(model, X, target)
     errors = np.sqrt(np.diag(model.params_covariance("hessian")))
     jackknife = np.sqrt(np.diag(model.params_covariance("jackknife")))
-    assert np.all(errors < 2 * jackknife) and np.all(errors > jackknife / 2)
+    assert np.all(errors < 2 * jackknife)
+    assert np.all(errors > jackknife / 2)
     moves = model.params_ - model.leave_out_params(method="exact")
     np.testing.assert_allclose(model.dfbetas(), moves / errors, rtol=0.4, atol=0.02)

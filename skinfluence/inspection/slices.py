@@ -89,8 +89,8 @@ def error_slices(
     Raises
     ------
     ValueError
-        If there are fewer samples than slices, if fewer of them have different gradients, or if
-        an argument is not valid.
+        If there are fewer samples than slices, if fewer of them have different gradients, or
+        if an argument is not valid.
     UnsupportedEstimatorError
         If the estimator has no `solve_hessian`.
 
@@ -167,8 +167,8 @@ def _clusters(embedding, n_slices, random_state):
         # All samples without a loss, such as those outside a margin, have the gradient 0.
         raise ValueError(
             f"n_slices={n_slices} is more than the {np.count_nonzero(sizes)} different "
-            f"gradient(s) of the {len(found)} sample(s): ask for fewer slices, or pass samples "
-            "whose loss is not 0."
+            f"gradient(s) of the {len(found)} sample(s): ask for fewer slices, or pass "
+            "samples whose loss is not 0."
         )
     order = np.argsort(-sizes, kind="stable")
     return np.argsort(order)[found], sizes[order]
