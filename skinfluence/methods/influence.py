@@ -22,8 +22,10 @@ class InfluenceMixin:
     ``gamma="scale"`` depend on the samples, so they are differentiated. If an estimator
     computes them from the number of samples, w_i is multiplied by the number of times that
     the sample occurs, and the derivative is in this number. The derivatives are evaluated at
-    the fitted parameters. If these are not the optimum, an `InfluenceWarning` gives the
-    distance.
+    the optimum: at the fitted parameters, or one Newton step from them if their distance
+    would change some values by more than about 1 %. If the fit is too far from its optimum
+    for one step, they are evaluated at the fitted parameters, and an `InfluenceWarning` gives
+    the distance.
     """
 
     @available

@@ -6,7 +6,7 @@ optimum. `fitting` writes the training data.
 The chapter modules compute the public methods' results.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,10 @@ GRADIENT_SHIFT_LIMIT = 0.007
 CURVATURE_CHANGE_LIMIT = 0.1
 # The limit for the share of the curvature that rows gain or lose at kinks.
 KINK_CHANGE_LIMIT = 0.05
+# Up to this share of the limits influence is evaluated at the fit, beyond after a Newton step.
+# In a default fit of scaled breast cancer, with a shift of 0.004 and a change of 0.08, single
+# rows' influence values are wrong by up to 9 %, and after the step by 0.1 %.
+_AT_FIT = 0.1
 # Rows from which the difference between one-sided derivatives is estimated.
 _SOME_ROWS = 256
 
@@ -175,6 +179,26 @@ class State:
     def optimum(self):
         """The nearby optimum with all rows, from which removal starts."""
         return find_optimum(self.point, self.factor, self.solver)
+
+    @cached_property
+    def of_influence(self):
+        """The state at which influence is evaluated: this one, or after a Newton step.
+
+        Usual tolerances leave a fit near its optimum, but not at it, and influence values of
+        rows with small gradients a few per cent off. Fits that are not near stay as they are,
+        and methods warn.
+        """
+        shift, change = self.gradient_shift, self.curvature_change
+        close = shift <= _AT_FIT * GRADIENT_SHIFT_LIMIT
+        close &= change <= _AT_FIT * CURVATURE_CHANGE_LIMIT
+        if close or not self.is_near or self.recession is not None:
+            return self
+        point = self.point.objective.at(self.point.theta + self._rough_correction)
+        try:
+            moved = replace(self, point=point, factor=self.solver.factorise(point))
+        except SingularHessianError:
+            return self
+        return moved if moved.gradient_shift < shift else self
 
 
 def parent_class(cls):
@@ -373,11 +397,6 @@ class ProblemBase(SampleChecks, Doubts):
         return params
 
     @property
-    def influence_theta(self):
-        """Parameters at which influence is evaluated, (K, D)."""
-        return kind_of(self).influence_theta
-
-    @property
     def n_scores(self):
         """Number of raw predictions per sample, K."""
         return len(self.theta)
@@ -464,13 +483,17 @@ class ProblemBase(SampleChecks, Doubts):
             warn(state.factor.doubt)
         return state
 
-    def influence_state(self, hessian_solver, n_solves=None):
-        """Return the state, with a warning if the point is far from the optimum."""
-        state = self.state(hessian_solver, n_solves)
-        self.warn_of_mixing(state)
-        self.warn_of_misfit(state)
-        self.warn_of_counts(state.point.objective)
-        return state
+    def influence_state(self, hessian_solver, n_solves=None, *, quiet=False):
+        """Return the state at which influence is evaluated, see `State.of_influence`.
+
+        It warns if the fit is far from its optimum, unless `quiet`.
+        """
+        state = self.state(hessian_solver, n_solves, quiet=quiet)
+        if not quiet:
+            self.warn_of_mixing(state)
+            self.warn_of_misfit(state)
+            self.warn_of_counts(state.point.objective)
+        return state.of_influence
 
     def prediction_state(self, hessian_solver, n_solves=None):
         """Return `influence_state` for scalars that depend on predictions."""

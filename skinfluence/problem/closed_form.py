@@ -66,7 +66,8 @@ class ClosedFormAnswers(RankedBlocks):
     def warn_of_uncounted(self, result):
         """Warn if rows without weight have no influence; nothing here."""
 
-    def evaluated_theta(self, hessian_solver):
+    @property
+    def influence_theta(self):
         return self.theta
 
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):

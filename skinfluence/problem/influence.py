@@ -22,7 +22,7 @@ class InfluenceAnswers(RankedSamples):
     def sample_loss(self, X, y):
         formulation = self.formulation
         if distributed.is_dask(X, y):
-            return distributed.sample_loss(self.dask_queries(formulation, X, y))
+            return distributed.sample_loss(self.dask_queries(formulation, X, y, self.theta))
         design, target = self.check_samples(formulation, X, y)
         return formulation.loss.loss(target, self.predict_rows(design))
 
@@ -56,7 +56,7 @@ class InfluenceAnswers(RankedSamples):
         if X is None and y is None and state.point.objective.is_distributed:
             given = state.point
         elif distributed.is_dask(X, y):
-            given = self.dask_queries(self.formulation, X, y)
+            given = self.dask_queries(self.formulation, X, y, state.point.theta)
         if given is not None:
             dtype = output.lazy_dtype()
             return distributed.influence_params(state.point, state.factor, given, dtype=dtype)
@@ -224,7 +224,7 @@ class InfluenceAnswers(RankedSamples):
         method = self.response_method("auto")
         self.check_one_prediction()
         if distributed.is_dask(X):
-            return self.dask_queries_without_targets(X)
+            return self.dask_queries_without_targets(X, theta)
         design = self.check_X(self.formulation, X)
         raw_gradient = np.empty((design.n_rows, self.n_scores), like=design.like)
         for block in row_blocks(design.n_rows, 8 * 4 * self.n_scores**2):
@@ -232,9 +232,13 @@ class InfluenceAnswers(RankedSamples):
             raw_gradient[block] = self.prediction_gradient(method, raw)
         return GradientRows(design, raw_gradient)
 
-    def evaluated_theta(self, hessian_solver):
-        """Return the parameters at which influence is evaluated."""
-        return self.state(hessian_solver, quiet=True).point.theta
+    @property
+    def influence_theta(self):
+        """The parameters at which influence is evaluated, (K, D)."""
+        state = self.cached_state
+        if state is None or state.params != self.params.tobytes():
+            state = self.state("auto", quiet=True)
+        return state.of_influence.point.theta
 
     def check_one_prediction(self):
         """Raise if the prediction of a sample is no single value."""
@@ -307,7 +311,7 @@ class InfluenceAnswers(RankedSamples):
         theta = state.point.theta
         jacobian, n_responses = self.probe_jacobian(method, self.formulation, theta)
         if distributed.is_dask(X):
-            query = self.dask_queries_without_targets(X)
+            query = self.dask_queries_without_targets(X, theta)
         else:
             query = self.check_X(self.formulation, X)
         lazy = distributed.influence_prediction(
@@ -315,15 +319,15 @@ class InfluenceAnswers(RankedSamples):
         )
         return lazy[..., 0] if self.is_flat_response(method) else lazy
 
-    def dask_queries_without_targets(self, X):
-        """Return queries in a dask array whose losses are not used."""
+    def dask_queries_without_targets(self, X, theta):
+        """Return queries in a dask array whose losses are not used, at parameters (K, D)."""
         if self.is_classifier:
             n_labels = getattr(self.formulation.target, "n_labels", None)
             value = self.estimator.classes_[0] if n_labels is None else np.zeros(n_labels)
         else:
             value = 1.0 if self.has_flat_target else np.ones(len(self.theta))
         target = distributed.constant_target(X, value)
-        return self.dask_queries(self.formulation, X, target)
+        return self.dask_queries(self.formulation, X, target, theta)
 
     def response_method(self, response_method):
         """Return the response method's name, or raise if it has no influence."""

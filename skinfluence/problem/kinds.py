@@ -64,11 +64,6 @@ class Smooth:
         """Return an objective at the fitted parameters, or at the nearby optimum."""
         return objective.at(self.problem.theta)
 
-    @property
-    def influence_theta(self):
-        """Parameters at which influence is evaluated, (K, D)."""
-        return self.problem.theta
-
     def check_curved(self, lacks):
         """Raise if the loss has no curvature that Newton's method could use."""
 
@@ -186,17 +181,6 @@ class Kinked(Smooth):
 
     def evaluate(self, objective):
         return active_set.evaluate(objective, self.problem.theta)
-
-    @property
-    def influence_theta(self):
-        """Parameters of the optimum near the fit, (K, D).
-
-        A query may lie on one side of a kink there and on the other at the fit.
-        """
-        state = self.problem.cached_state
-        if state is None or state.params != self.problem.params.tobytes():
-            return self.evaluate(self.problem.objective).theta
-        return state.point.theta
 
     def check_curved(self, lacks):
         name, loss = self.problem.name, self.problem.fitted.params["loss"]

@@ -38,7 +38,10 @@ class LazyRemoval:
         groups = request.groups
         form = base.point.objective.formulation
         is_lazy = distributed.is_dask(X, y)
-        query = self.dask_queries(form, X, y) if is_lazy else self.check_samples(form, X, y)
+        if is_lazy:
+            query = self.dask_queries(form, X, y, self.theta)
+        else:
+            query = self.check_samples(form, X, y)
         if groups.members is None:
             rows = self.rows_removed(base, request)
             return rows.losses(query, output.lazy_dtype())

@@ -76,7 +76,7 @@ class RankedBlocks(RankedSamples):
     """`influential_samples` for a problem whose influence values come in blocks of queries.
 
     The problem has `influence_loss`, `check_query`, `prediction_query`,
-    `evaluated_theta` and `query_chunks`.
+    `influence_theta` and `query_chunks`.
     """
 
     def loss_chunks(self, X, y, hessian_solver):
@@ -86,7 +86,7 @@ class RankedBlocks(RankedSamples):
     def prediction_chunks(self, X, hessian_solver):
         """Generate the influence on the queries' predictions in blocks of queries."""
         self.refuse_dask("influential_samples", X)
-        query = self.prediction_query(X, self.evaluated_theta(hessian_solver))
+        query = self.prediction_query(X, self.influence_theta)
         return self.query_chunks(X, query, None, hessian_solver)
 
     def most_influential(self, X, y, k, order, request, *, average):

@@ -171,23 +171,24 @@ class SampleChecks:
         self.validate_X(distributed.example_row(X))  # the number of features, and their names
         return samples
 
-    def dask_queries(self, formulation, X, y):
-        """Return query samples in dask arrays at the fitted parameters."""
+    def dask_queries(self, formulation, X, y, theta):
+        """Return query samples in dask arrays at parameters (K, D)."""
         samples = self.dask_samples(formulation, X, y)
-        return distributed.make_queries(formulation, samples, self.theta)
+        return distributed.make_queries(formulation, samples, theta)
 
     def check_query(self, X, y, theta=None):
         """Return plain loss gradients for query samples, as `GradientRows`.
 
-        They are those at parameters (K, D), by default at those where influence is evaluated.
-        For dask arrays, return a `DistributedPoint`, which contains the gradients.
+        They are those at parameters (K, D), by default at those where influence is evaluated:
+        a query may lie on one side of a kink there and on the other at the fit. For dask
+        arrays, return a `DistributedPoint`, which contains the gradients.
         """
         check_is_fitted(self.estimator)
         formulation = self.formulation
-        if distributed.is_dask(X, y):
-            return self.dask_queries(formulation, X, y)
-        design, target = self.check_samples(formulation, X, y)
         theta = self.influence_theta if theta is None else theta
+        if distributed.is_dask(X, y):
+            return self.dask_queries(formulation, X, y, theta)
+        design, target = self.check_samples(formulation, X, y)
         gradients = formulation.query_gradients(design, target, theta)
         unknown = np.flatnonzero(~np.isfinite(gradients.raw_gradient).all(axis=1))
         if len(unknown):

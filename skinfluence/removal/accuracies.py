@@ -52,8 +52,9 @@ _EXACT = 1e-10
 _SINGLE_TOL, _TOL, _SLOW = 1e-8, 1e-11, 1e-2
 # Relative decrement at which rounding in single precision may stop the iteration.
 _ROUGH_FLOOR = 1e-4
-# Largest ratio between two weights for which single precision is tried.
-_WIDE = 1e4
+# Largest ratio between two weights for which single precision is tried, and number of rows
+# from which it saves time if only a step or two follow a Newton step.
+_WIDE, _MANY = 1e4, 1_000
 
 
 def remove(base, rows, method):
@@ -226,10 +227,8 @@ def refit_stack(stack):
     # Tolerances are relative to the first step. If heavy rows leave or cross a kink and only
     # light rows remain, their decrement is smaller by the ratio of the weights.
     spread = stack.base.point.objective.weight_spread
-    near = stack.is_quadratic_between_kinks
-    if stack.base.hessian is not None and spread <= _WIDE and not near:
-        # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
-        fit = unfinished[stack.update.amplification()[unfinished] <= AMPLIFIED]
+    fit = _fit_for_single_precision(stack, unfinished)
+    if len(fit):
         proven = _by_series(run, fit, spread)
         unfinished, fit = np.setdiff1d(unfinished, proven), np.setdiff1d(fit, proven)
         done = run.iterate(
@@ -298,10 +297,23 @@ def refine_stack(stack, theta, decrement, chosen, tol):
     converged : ndarray
         Whether each chosen group reached it.
     """
-    run = Run(stack, theta, decrement)
-    run.iterate(chosen, Stack.near_gradients, tol, stack.rounding, with_secants=True)
+    run, rest = Run(stack, theta, decrement), chosen
+    if stack.base.point.objective.n_rows >= _MANY:
+        fit = _fit_for_single_precision(stack, chosen)
+        run.iterate(fit, Stack.approximate_gradients, tol, _ROUGH_FLOOR * run.first)
+        rest = chosen[~run.converged[chosen]]
+    run.iterate(rest, Stack.near_gradients, tol, stack.rounding, with_secants=True)
     _refit_rest(run, chosen[~run.converged[chosen]], tol)
     return run.converged[chosen]
+
+
+def _fit_for_single_precision(stack, groups):
+    """Return which groups may take steps from gradients in single precision first."""
+    base, near = stack.base, stack.is_quadratic_between_kinks
+    if base.hessian is None or base.point.objective.weight_spread > _WIDE or near:
+        return groups[:0]
+    # Subtracting the leaving rows from a sum leaves rounding as large as those rows.
+    return groups[stack.update.amplification()[groups] <= AMPLIFIED]
 
 
 def _refit_rest(run, rest, tol):

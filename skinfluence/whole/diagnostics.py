@@ -40,7 +40,7 @@ class WholeDiagnostics:
         except UnsupportedEstimatorError as error:
             on_itself = np.full(self.n_rows, np.nan)
             warn(f"influence_summary: self_influence is NaN. {error}")
-        state = self.state(hessian_solver, quiet=True)
+        state = self.influence_state(hessian_solver, quiet=True)
         last = self.measure(state, hessian_solver, n_jobs)
         columns = last.columns(on_itself, n_jobs=n_jobs)
         whole = self.measure_whole(state, self.resolve(Removal(n_jobs=n_jobs)))

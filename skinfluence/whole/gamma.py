@@ -44,7 +44,7 @@ class GammaProblem(WholeInfluence, WholeRemoval, WholeDiagnostics, Problem):
 
     def sweep(self, hessian_solver):
         """Return the sweep at the estimator's current parameters."""
-        state = self.state(hessian_solver, quiet=True)
+        state = self.influence_state(hessian_solver, quiet=True)
         return GammaSweep(state.point, state.factor, self)
 
     def influence_perturbation(self, X, y, *, index, hessian_solver="auto"):

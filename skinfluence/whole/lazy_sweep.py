@@ -29,9 +29,10 @@ class OnDaskArrays(PipelineProblem):
 
     is_whole = True
 
-    def influence_state(self, hessian_solver, n_solves=None):
-        warn_of_absent(self.objective.n_rows - self.objective.n_weighted)
-        return super().influence_state(hessian_solver, n_solves)
+    def influence_state(self, hessian_solver, n_solves=None, *, quiet=False):
+        if not quiet:
+            warn_of_absent(self.objective.n_rows - self.objective.n_weighted)
+        return super().influence_state(hessian_solver, n_solves, quiet=quiet)
 
 
 class LazySteps(OnDaskArrays):
@@ -111,7 +112,7 @@ class SweptProblem(LazySteps):
             X, request, output, response_method=response_method
         )
         design, hessian_solver = self.check_X(self.formulation, X), request.hessian_solver
-        point = self.state(hessian_solver, quiet=True).point
+        point = self.influence_state(hessian_solver, quiet=True).point
         method, V, samples = self.response_method(response_method), [], []
         for q, J in enumerate(self.response_jacobians(method, design, point)):
             part = design.take(slice(q, q + 1))
@@ -133,7 +134,7 @@ class SweptProblem(LazySteps):
     def self_influence(self, request=PLAIN):
         result = super().self_influence(request)
         passes = self.passes(request.hessian_solver)
-        theta = passes.objective.at(self.theta).theta
+        theta = passes.point.theta
         cs = passes.pull(np.eye(theta.size).reshape(-1, *theta.shape))
         cs += _unit_cotangents(cs[0])  # a sample's loss depends on the statistics, too
         tasks = passes.row_tasks(_self_influences, passes.through_fits(cs))
@@ -157,7 +158,7 @@ class SweptProblem(LazySteps):
 
     def passes(self, hessian_solver):
         """Return the `Passes` over the rows as they reach the steps."""
-        state = self.state(hessian_solver, quiet=True)
+        state = self.influence_state(hessian_solver, quiet=True)
         return Passes.of(state.point, state.factor, self.steps, self.rows)
 
 

@@ -362,7 +362,7 @@ class WholeProblem(  # type: ignore[misc]  # updates of the whole, not of the la
     def sweep(self, hessian_solver):
         """Return the sweep at the model's current parameters."""
         if self.objective.design.has_metric and not self.chain.has_influence:
-            state = self.state(hessian_solver, quiet=True)
+            state = self.influence_state(hessian_solver, quiet=True)
             return GammaSweep(state.point, state.factor, self)
         return make_sweep(self, hessian_solver, self)
 

@@ -40,7 +40,7 @@ def make_sweep(problem, hessian_solver, whole):
     whole : object
         The fit around it, see `Sweep`.
     """
-    state = problem.state(hessian_solver, quiet=True)
+    state = problem.influence_state(hessian_solver, quiet=True)
     objective = state.point.objective
     if objective.design.has_metric:
         problem.parameters.check_perturbable(objective)  # the kernel needs a derivative
