@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn import linear_model
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
@@ -13,6 +13,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.pipeline import make_pipeline, problem_of
 from skinfluence.problem.requests import PLAIN
+from skinfluence.svm import LinearSVC
 from tests.fits import NEWTON
 
 
@@ -100,3 +101,16 @@ def test_bad_calls_are_refused():
         error_slices(reg, X[50:], y[50:], n_influential=0)
     with pytest.raises(UnsupportedEstimatorError, match="KernelRidge has no solve_hessian"):
         error_slices(KernelRidge().fit(X[:50], y[:50]), X[50:], y[50:])
+
+
+def test_samples_without_a_loss_are_no_slices():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < 2], y[y < 2]
+    clf = LinearSVC(dual=False, tol=1e-10).fit(X, y)
+    losses = clf.sample_loss(X, y)
+    outside = np.flatnonzero(losses == 0)
+    rows = np.r_[outside[:9], np.argmax(losses)]
+    with pytest.raises(ValueError, match=r"n_slices=5 is more than the 2 different gradient"):
+        error_slices(clf, X[rows], y[rows])
+    found = error_slices(clf, X[rows], y[rows], n_slices=2, random_state=0)
+    np.testing.assert_array_equal(found.sizes, [9, 1])

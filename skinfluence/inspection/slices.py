@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from skinfluence._typing import Estimator, MatrixLike, RandomState
@@ -86,7 +89,8 @@ def error_slices(
     Raises
     ------
     ValueError
-        If there are fewer samples than slices, or if an argument is not valid.
+        If there are fewer samples than slices, if fewer of them have different gradients, or
+        if an argument is not valid.
     UnsupportedEstimatorError
         If the estimator has no `solve_hessian`.
 
@@ -155,8 +159,17 @@ def _root(matrix):
 
 def _clusters(embedding, n_slices, random_state):
     """Return (labels, sizes) from k-means, the largest cluster first."""
-    found = KMeans(n_slices, n_init=10, random_state=random_state).fit(embedding).labels_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(n_slices, n_init=10, random_state=random_state).fit(embedding).labels_
     sizes = np.bincount(found, minlength=n_slices)
+    if not sizes.all():
+        # All samples without a loss, such as those outside a margin, have the gradient 0.
+        raise ValueError(
+            f"n_slices={n_slices} is more than the {np.count_nonzero(sizes)} different "
+            f"gradient(s) of the {len(found)} sample(s): ask for fewer slices, or pass "
+            "samples whose loss is not 0."
+        )
     order = np.argsort(-sizes, kind="stable")
     return np.argsort(order)[found], sizes[order]
 

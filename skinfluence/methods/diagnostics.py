@@ -211,6 +211,13 @@ class DiagnosticsMixin:
             separated are also NaN. It is a lazy dask array if the training samples are dask
             arrays.
 
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If the loss has no curvature except at kinks, as the hinge: phi H^-1 is then no
+            covariance. Use `leave_out_params`, and ``params_covariance("jackknife")`` for
+            standard errors.
+
         References
         ----------
         Belsley, Kuh & Welsch, "Regression Diagnostics", 1980, section 2.1.
@@ -282,6 +289,12 @@ default="infinitesimal_jackknife"
             exists because classes are separated, rows and columns for parameters without a
             value are NaN, and an `InfluenceWarning` names the direction. The other entries
             are their limit as the separated samples are fitted perfectly.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If `kind` is "hessian" and the loss has no curvature except at kinks, as the hinge:
+            phi H^-1 is then no covariance.
 
         References
         ----------

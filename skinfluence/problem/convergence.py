@@ -114,9 +114,16 @@ class ConvergenceAnswers:
         objective = self.objective
         solver = get_solver(hessian_solver, objective)
         with self.naming_directions():
-            polished = polish(objective, self.theta, solver, tol=tol, max_iter=max_iter)
+            try:
+                polished = polish(objective, self.theta, solver, tol=tol, max_iter=max_iter)
+            except SingularHessianError:
+                restart = kind_of(self).restart(objective)
+                if restart is None:
+                    raise
+                objective, theta = restart
+                polished = polish(objective, theta, solver, tol=tol, max_iter=max_iter)
         settled, theta = self.settle(objective, polished.theta)
-        if settled is objective:
+        if settled is self.objective:
             self.theta = theta
         else:
             self.replace_objective(settled, theta)

@@ -111,6 +111,7 @@ class DiagnosticsAnswers(LazyDiagnostics):
             )
 
     def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
+        self.check_curved(lacks="standard errors")
         self.check_groups("dfbetas", groups)
         state = self.influence_state(hessian_solver)
         layout = state.layout
@@ -152,6 +153,8 @@ class DiagnosticsAnswers(LazyDiagnostics):
                 "kind='hessian' takes the samples as independent and no groups: use "
                 "'infinitesimal_jackknife' or 'jackknife'."
             )
+        if kind == "hessian":
+            self.check_curved(lacks="standard errors by the Hessian")
         covariance = self.covariance(kind, groups, hessian_solver, n_jobs)
         lost = self.lost_params
         covariance[lost] = covariance[:, lost] = np.nan

@@ -94,6 +94,10 @@ class Smooth:
         """Return the start of removal, or of a move to other weights."""
         return self.problem.removal_base(method, hessian_solver)
 
+    def restart(self, objective):
+        """Return another (objective, theta) if no optimum is found from the fit, or None."""
+        return None
+
     def start_of_polish(self, objective, start):
         """Return (objective, start) for Newton steps from a refit's parameters `start`."""
         present = self.problem.theta
@@ -162,6 +166,12 @@ class OnSupport(Smooth):
 
     def start_of_polish(self, objective, start):
         return l1_support.on_support_of(objective, start), start
+
+    def restart(self, objective):
+        # A fit that stopped early may have more parameters off 0 than the rows determine, such
+        # as a feature's coefficients for all classes. The optimum may have fewer.
+        theta = objective.formulation.layout.from_public(self.problem.refit_on(objective))
+        return l1_support.on_support_of(objective, theta), theta
 
 
 class Kinked(Smooth):

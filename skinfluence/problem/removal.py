@@ -152,19 +152,27 @@ class RemovalAnswers(LazyRemoval):
 
     def _optimum_for_removal(self, state, solver, *, refine):
         """Return the point at the optimum with all rows, and a factor of its Hessian."""
-        if state is not None:
-            optimum = state.optimum
-        else:
-            optimum = optimum_from(self.objective, self.theta, solver)
+        objective = self.objective
+        try:
+            if state is not None:
+                optimum = state.optimum
+            else:
+                optimum = optimum_from(objective, self.theta, solver)
+        except SingularHessianError:
+            restart = kind_of(self).restart(objective)
+            if restart is None:
+                raise
+            objective, theta = restart
+            optimum = optimum_from(objective, theta, solver)
         if refine:
             optimum = refine_optimum(optimum, solver)
         point, factor = optimum.point, optimum.factor
         try:
-            settled, theta = self.settle(self.objective, point.theta)
+            settled, theta = self.settle(objective, point.theta)
         except ValueError as error:
-            settled = self.objective
+            settled = objective
             warn(str(error))
-        if settled is not self.objective:
+        if settled is not objective:
             point = settled.at(theta)
             factor = solver.factorise(point)
         if not optimum.converged:

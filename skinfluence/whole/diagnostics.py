@@ -60,6 +60,7 @@ class WholeDiagnostics:
         return measures.columns(groups.sizes()), groups.labels
 
     def dfbetas(self, groups=None, output=NEW, *, hessian_solver="auto", n_jobs=None):
+        self.check_curved(lacks="standard errors")
         request = self.resolve(Removal(groups, n_jobs=n_jobs))
         groups, state = request.groups, self.influence_state(hessian_solver)
         layout = state.layout
