@@ -412,3 +412,14 @@ def test_nothing_leaks_without_such_a_step_or_from_a_frozen_one():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipe.fit(X, y).leave_out_score()
+
+
+def test_a_fit_whose_coefficients_are_all_0_is_no_fit_of_targets_that_vary():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    zero = svm.LinearSVR(epsilon=1.0, random_state=0).fit(X, 0.1 * X[:, 0])
+    assert not zero.coef_.any()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        from_fitted(zero, X, 10.0 * X[:, 0])
+    assert [w.category for w in caught] == [InfluenceWarning]
+    assert "are not 0, unlike those of the fit" in str(caught[0].message)

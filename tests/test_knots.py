@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from skinfluence import InfluenceWarning, UnsupportedEstimatorError, from_fitted
 from skinfluence.linear_model import Lasso, LassoLarsIC
+from skinfluence.pipeline import problem_of
 from tests.cases import KNOTS
 from tests.fits import DESCENT, data, relative_error
 
@@ -114,3 +115,16 @@ def test_fitted_models_are_converted_and_unsupported_settings_refused():
         found = full.leave_out_params()[0]
     expected = plain.LinearRegression().fit(X[1:], Y[1:])
     np.testing.assert_allclose(found[:-1], expected.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("difference", [1e-4, 0.3])
+def test_one_sided_derivatives_that_hardly_differ_need_no_warning(difference):
+    fitted = LassoLarsIC("bic").fit(X, Y)
+    problem = problem_of(fitted)
+    state = problem.state("auto")
+    edge, _ = state.kink
+    vars(state)["kink"] = edge, difference
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        problem.warn_of_misfit(state)
+    assert len(caught) == (difference > 0.1)

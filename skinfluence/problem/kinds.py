@@ -25,6 +25,8 @@ _LOST_PATH = 0.05
 _BEYOND = 1 + 1e-6
 # Share by which fits of losses with kinks may differ, because liblinear stops early.
 _KINKED = 0.02
+# Share by which one-sided derivatives may differ at the bound of a penalty.
+_SAME_EDGE = 1e-3
 # Singular values that least squares drops are not looked at if they are smaller than this
 # share of the kept ones. Warn if a row's influence lacks more than this share.
 _MIXED, _LACKS = 1e-3, 0.05
@@ -143,9 +145,9 @@ class OnSupport(Smooth):
         )
 
     def warn_of_edge(self, state):
-        if state.kink is None:
+        edge, difference = state.kink or (None, 0.0)
+        if difference < _SAME_EDGE:
             return
-        edge, difference = state.kink
         public = self.problem.layout.to_public(edge.astype(np.float64))
         names = zip(self.problem.param_names(), public, strict=True)
         names = [name for name, is_edge in names if is_edge]
@@ -260,11 +262,11 @@ class Kinked(Smooth):
         if difference is not None:
             if difference <= _KINKED:
                 return
+            differ = "are not 0, unlike those of the fit"
+            if np.isfinite(difference):
+                differ = f"differ by {difference:.2g} of their size"
             number += ", and a" if number else "a"
-            number += (
-                " fit on them with the same settings gives coefficients that differ by "
-                f"{difference:.2g} of their size"
-            )
+            number += f" fit on them with the same settings gives coefficients that {differ}"
         guess = f" It looks like {guess}." if guess else ""
         warn(
             f"X, y and sample_weight are not those that this {problem.name} was fitted on: "

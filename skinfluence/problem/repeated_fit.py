@@ -212,4 +212,6 @@ def _distance(objective, theta, other, fitted):
 
 
 def _ratio(a, b):
-    return a / b if a else 0.0
+    if b == 0:
+        return np.inf if a else 0.0
+    return a / b
