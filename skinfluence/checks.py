@@ -66,8 +66,9 @@ def check_classes_left(y, rows):
         lost = set(np.asarray(y).tolist()) - set(np.delete(np.asarray(y), rows).tolist())
         if lost:
             raise ValueError(
-                f"indices holds the last samples of class {min(lost, key=str)!r}: a refit would "
-                "not have this class. Keep at least one of them. The model was left as it is."
+                f"indices holds the last samples of class {min(lost, key=str)!r}: a refit "
+                "would not have this class. Keep at least one of them. The model was left as "
+                "it is."
             )
 
 

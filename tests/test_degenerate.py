@@ -145,7 +145,7 @@ OUTCOMES = {
     "perfect fit, no penalty": {"warns": "group|degrees|NaN|fitted"},
     "perfect fit, huber": {
         "warns": "singular|optimum|decrement|group|positive definite",
-        "raises": "no optimum|no prediction|nothing to check",
+        "raises": "no optimum|no derivatives|no prediction|nothing to check",
     },
     "perfect fit, kernel": {"warns": "close to singular|degrees of freedom|positive definite"},
     "targets of zero": {"warns": "dispersion of 0|no correlation"},

@@ -345,9 +345,9 @@ class Doubts(Directions):
 
     def factorise(self, solver, point):
         """Return a solver's factor at a point, or raise an error that names directions."""
-        why = self.why_no_scale()
-        if why is not None:  # whether rounding leaves a Hessian or not
-            raise SingularHessianError(why)
+        without_scale = self._error_without_scale()
+        if without_scale is not None:  # whether rounding leaves a Hessian or not
+            raise without_scale
         with self.naming_directions():
             return solver.factorise(point)
 
@@ -360,9 +360,9 @@ class Doubts(Directions):
         try:
             yield
         except SingularHessianError as error:
-            why = self.why_no_scale()
-            if why is not None:
-                raise SingularHessianError(why) from None
+            without_scale = self._error_without_scale()
+            if without_scale is not None:
+                raise without_scale from None
             found = existence.recession_direction(self.objective, self.theta)
             if found is not None:
                 public = self.layout.to_public(found)
@@ -373,6 +373,15 @@ class Doubts(Directions):
             terms = self.name_terms(direction)
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
+
+    def _error_without_scale(self):
+        """Return the error for a fit whose scale is 0, None for other fits."""
+        why = self.why_no_scale()
+        if why is None:
+            return None
+        direction = np.zeros(self.theta.shape)
+        direction[self.formulation.loss.positive_output, -1] = 1.0
+        return SingularHessianError(why, self.layout.to_public(direction))
 
     def why_no_scale(self):
         """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
