@@ -370,3 +370,11 @@ each_case = {"argvalues": CASES, "ids": [case.name for case in CASES]}
 LINEAR = [case for case in CASES if not case.kernel]
 
 each_linear_case = {"argvalues": LINEAR, "ids": [case.name for case in LINEAR]}
+
+LINEAR_OF_EACH = one_of_each(LINEAR)
+
+#: For tests that take long for a case, and whose promise does not depend on solvers.
+one_linear_case_of_each = {
+    "argvalues": LINEAR_OF_EACH,
+    "ids": [case.name for case in LINEAR_OF_EACH],
+}

@@ -15,7 +15,7 @@ _SHARED = {
     "database": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-settings.register_profile("quick", max_examples=15, derandomize=True, **_SHARED)
+settings.register_profile("quick", max_examples=10, derandomize=True, **_SHARED)
 settings.register_profile("deep", max_examples=1000, print_blob=True, **_SHARED)
 settings.load_profile("quick")
 

@@ -24,7 +24,7 @@ from skinfluence.linear_model import (
 )
 from skinfluence.losses import LogisticLoss, SoftmaxLoss
 from skinfluence.pipeline import problem_of
-from tests.cases import each_linear_case
+from tests.cases import one_linear_case_of_each
 from tests.fits import COUNTING, DESCENT, NEWTON, data, relative_error
 
 COLUMNS = [
@@ -65,7 +65,7 @@ def test_dispersion_of_an_l1_penalty_is_that_of_the_refit():
     assert np.isfinite(dfbetas).all()
 
 
-@pytest.mark.parametrize("case", **each_linear_case)
+@pytest.mark.parametrize("case", **one_linear_case_of_each)
 def test_measures_meet_their_definitions(case):
     if case.name == "l1-softmax":  # many rows cross the support at its penalty: 340 refits
         case = replace(case, estimator=clone(case.estimator).set_params(C=0.05))

@@ -204,13 +204,32 @@ def attack(example):
     assert example.restored.predict(example.x)[0] == example.label[0]
 
 
+# Examples that take more than a few seconds.
+LONG = {
+    "choosing_c",
+    "hospital",
+    "jackknife_plus",
+    "kernels",
+    "label_errors",
+    "leave_one_out",
+    "pipelines",
+    "smooth_hinge",
+    "text",
+}
+
+
+def example_of(path):
+    """Return an example as a parameter of a test, marked as slow if it takes long."""
+    name = path.stem.removeprefix("plot_")
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if name in LONG else [])
+
+
 def test_every_example_has_a_place_in_the_gallery():
     names = [path.stem.removeprefix("plot_") for path in EXAMPLES]
     assert sorted(ORDER) == names
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*map(example_of, EXAMPLES)])
 def test_the_example_shows_its_statements(path, tmp_path, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot")
     check = globals()[path.stem.removeprefix("plot_")]
