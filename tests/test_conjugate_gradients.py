@@ -18,7 +18,7 @@ from skinfluence.solvers.cg import (
     DiagonalSolver,
     select_preconditioner,
 )
-from tests.fits import NEWTON, relative_error
+from tests.fits import NEWTON, data, relative_error
 
 PRECONDITIONERS = {
     "default": None,
@@ -157,3 +157,19 @@ def test_parameters_of_a_nearly_singular_hessian_come_with_a_warning(shape, alph
         smallest = float(told[0].split("eigenvalue about ")[1].split()[0])
         diagonal = np.sum(X**2, axis=0)
         assert 0.5 * alpha / diagonal.max() < smallest < 10 * alpha / diagonal.min()
+
+
+def test_queries_take_the_solver_of_the_call(monkeypatch):
+    X, y, w = data("cancer")
+    clf = LogisticRegression(**NEWTON).fit(X, y, w)
+    expected = clf.influence_loss(X[:3], y[:3])
+
+    def refuse(solver, point):
+        raise AssertionError("a second factor")
+
+    monkeypatch.setattr(type(SOLVERS["cholesky"]), "factorise", refuse)
+    fresh = LogisticRegression(**NEWTON).fit(X, y, w)
+    chunks = fresh.influence_loss_chunked(X[:3], y[:3], hessian_solver="cg")
+    np.testing.assert_allclose(np.concatenate(list(chunks)), expected, rtol=1e-6, atol=1e-8)
+    fresh = LogisticRegression(**NEWTON).fit(X, y, w)
+    fresh.influential_samples(X[:3], hessian_solver="cg")

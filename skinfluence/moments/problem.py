@@ -202,7 +202,7 @@ class MomentProblem(
         run_blocks(work, query.blocks(0, n_jobs), n_jobs=n_jobs)
         return out
 
-    def check_query(self, X, y):
+    def check_query(self, X, y, *, hessian_solver="auto"):
         check_is_fitted(self.estimator)
         design, codes = self.check_samples(self.formulation, X, y)
         gradient = self.formulation.loss.gradient(codes, self.predict_rows(design))

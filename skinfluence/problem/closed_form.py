@@ -66,8 +66,7 @@ class ClosedFormAnswers(RankedBlocks):
     def warn_of_uncounted(self, result):
         """Warn if rows without weight have no influence; nothing here."""
 
-    @property
-    def influence_theta(self):
+    def influence_theta(self, hessian_solver):
         return self.theta
 
     def influence_loss(self, X, y, request=PLAIN, output=NEW, *, average=False):

@@ -232,12 +232,11 @@ class InfluenceAnswers(RankedSamples):
             raw_gradient[block] = self.prediction_gradient(method, raw)
         return GradientRows(design, raw_gradient)
 
-    @property
-    def influence_theta(self):
-        """The parameters at which influence is evaluated, (K, D)."""
+    def influence_theta(self, hessian_solver):
+        """Return the parameters at which influence is evaluated, (K, D)."""
         state = self.cached_state
         if state is None or state.params != self.params.tobytes():
-            state = self.state("auto", quiet=True)
+            state = self.state(hessian_solver, quiet=True)
         return state.of_influence.point.theta
 
     def check_one_prediction(self):

@@ -345,7 +345,7 @@ class Doubts(Directions):
 
     def factorise(self, solver, point):
         """Return a solver's factor at a point, or raise an error that names directions."""
-        without_scale = self._error_without_scale()
+        without_scale = self._error_without_scale(point)
         if without_scale is not None:  # whether rounding leaves a Hessian or not
             raise without_scale
         with self.naming_directions():
@@ -374,21 +374,24 @@ class Doubts(Directions):
             message = f"{error} The objective is flat along {terms}." if terms else error
             raise SingularHessianError(str(message), direction) from None
 
-    def _error_without_scale(self):
+    def _error_without_scale(self, point=None):
         """Return the error for a fit whose scale is 0, None for other fits."""
-        why = self.why_no_scale()
+        why = self.why_no_scale(point)
         if why is None:
             return None
         direction = np.zeros(self.theta.shape)
         direction[self.formulation.loss.positive_output, -1] = 1.0
         return SingularHessianError(why, self.layout.to_public(direction))
 
-    def why_no_scale(self):
-        """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0."""
+    def why_no_scale(self, point=None):
+        """Return why the fit's scale is 0 and a remedy, None if it has none or is not 0.
+
+        `point` is the objective at the fit, if the caller has evaluated it.
+        """
         loss, objective = self.formulation.loss, self.objective
         if loss.positive_output is None or objective.is_distributed:
             return None
-        raw = objective.at(self.theta).raw_prediction
+        raw = (point or objective.at(self.theta)).raw_prediction
         return loss.why_no_scale(objective.target, raw, objective.sample_weight)
 
     def warn_of_cases(self, cases, outcome, base, method):

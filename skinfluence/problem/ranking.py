@@ -52,7 +52,8 @@ class RankedSamples:
     ):
         self.refuse_dask("influence_loss_chunked", X, y)
         check_working_memory(working_memory)
-        chunks = self.query_chunks(X, self.check_query(X, y), working_memory, hessian_solver)
+        query = self.check_query(X, y, hessian_solver=hessian_solver)
+        chunks = self.query_chunks(X, query, working_memory, hessian_solver)
         return reduced(chunks, reduce_func)
 
     def influence_table(self, X, values, indices):
@@ -81,12 +82,13 @@ class RankedBlocks(RankedSamples):
 
     def loss_chunks(self, X, y, hessian_solver):
         """Generate the influence on the queries' losses in blocks of queries."""
-        return self.query_chunks(X, self.check_query(X, y), None, hessian_solver)
+        query = self.check_query(X, y, hessian_solver=hessian_solver)
+        return self.query_chunks(X, query, None, hessian_solver)
 
     def prediction_chunks(self, X, hessian_solver):
         """Generate the influence on the queries' predictions in blocks of queries."""
         self.refuse_dask("influential_samples", X)
-        query = self.prediction_query(X, self.influence_theta)
+        query = self.prediction_query(X, self.influence_theta(hessian_solver))
         return self.query_chunks(X, query, None, hessian_solver)
 
     def most_influential(self, X, y, k, order, request, *, average):

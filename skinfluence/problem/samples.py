@@ -176,16 +176,17 @@ class SampleChecks:
         samples = self.dask_samples(formulation, X, y)
         return distributed.make_queries(formulation, samples, theta)
 
-    def check_query(self, X, y, theta=None):
+    def check_query(self, X, y, theta=None, *, hessian_solver="auto"):
         """Return plain loss gradients for query samples, as `GradientRows`.
 
         They are those at parameters (K, D), by default at those where influence is evaluated:
-        a query may lie on one side of a kink there and on the other at the fit. For dask
-        arrays, return a `DistributedPoint`, which contains the gradients.
+        a query may lie on one side of a kink there and on the other at the fit. If these are
+        not known, `hessian_solver` finds them, so pass that of the call. For dask arrays,
+        return a `DistributedPoint`, which contains the gradients.
         """
         check_is_fitted(self.estimator)
         formulation = self.formulation
-        theta = self.influence_theta if theta is None else theta
+        theta = self.influence_theta(hessian_solver) if theta is None else theta
         if distributed.is_dask(X, y):
             return self.dask_queries(formulation, X, y, theta)
         design, target = self.check_samples(formulation, X, y)

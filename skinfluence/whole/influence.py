@@ -56,7 +56,7 @@ class WholeInfluence(RankedBlocks):
         before the model learn from it. The change is the derivative in this weight, and 0 for
         rows that have no derivative.
         """
-        query = self.check_query(X_val, y_val)
+        query = self.check_query(X_val, y_val, hessian_solver=hessian_solver)
         sample = Sample(X_val, query.design, query.raw_gradient / len(query))
         gradient = query.sum()[None] / len(query)
         sweep = self.sweep(hessian_solver)
